@@ -1,0 +1,109 @@
+#!/bin/bash
+# The example shop, from CREATE EXTENSION to the mailer, on a cluster of its own that is left running.
+#
+#   demo/run.sh         a simulated shop; CUSTOMERS and SEED change it
+#   demo/run.sh DIR     the real shops found in DIR: Online Retail (online_retail.csv.xz), CDNOW (CDNOW_master.txt.gz)
+. "$(dirname "$0")/../tools/lib.sh"
+need_postgres
+
+CUSTOMERS=${CUSTOMERS:-20000} SEED=${SEED:-1}
+data=${1:+$(realpath "$1")}
+cd "$root"
+
+mkdir -p build
+demo/stop.sh
+tools/cluster.sh new > build/demo
+cluster=$(cat build/demo)
+eval "$(tools/cluster.sh env "$cluster")"
+
+finish() {
+    status=$?
+    if [ $status != 0 ]; then
+        printf '\nThe demo stopped early. The last lines of the server log %s:\n' "$cluster/log"
+        tail -n 15 "$cluster/log"
+    fi
+    printf '\nThe cluster is still running. To look around:\n\n    psql -h %s -p 5432 -U postgres %s\n' \
+        "$cluster" "${database:-postgres}"
+    printf '\nTo stop and remove it:\n\n    make demo-stop\n'
+    exit $status
+}
+trap finish EXIT
+
+sql() {
+    psql -X -q -v ON_ERROR_STOP=1 -v VERBOSITY=default -P pager=off -P footer=off -P null=- -d "$database" "$@"
+}
+
+milliseconds() { date +%s%3N; }
+
+scene() {  # scene TITLE COMMAND...
+    local start
+    printf '\n\n======== %s\n\n' "$1"
+    start=$(milliseconds)
+    "${@:2}"
+    printf -- '-------- %d ms\n' $(($(milliseconds) - start))
+}
+
+simulated_shop() {
+    database=shop
+    createdb "$database"
+    scene "A shop: $CUSTOMERS customers and two years of their orders (seed $SEED)" simulate
+    scene "The first day: load the playbook, attach the shop's tables, activate three scenarios" sql -f demo/attach.sql
+    scene "Who the customers are today" sql -f demo/look.sql
+    scene "One of them, explained" sql -f demo/explain.sql
+    scene "A live order lifts a customer to the next tier" sql -f demo/live_order.sql
+    scene "Time passes: the worker" sql -f demo/timer.sql
+    scene "What is due" sql -f demo/outbox.sql
+    scene "A mailer polls" sql -f demo/mailer.sql
+    scene "The worker's own account" sql -f demo/status.sql
+}
+
+simulate() {
+    sql -v customers="$CUSTOMERS" -v seed="$SEED" -f demo/simulate.sql
+    sql -c "SELECT (SELECT count(*) FROM customers) AS customers, (SELECT count(*) FROM orders) AS orders,
+                   (SELECT count(*) FROM orders WHERE customer_id IS NULL) AS by_guests,
+                   (SELECT count(*) FROM refunds) AS refunds"
+}
+
+# The clock of the database stands at the end of the data, for the worker as for everybody else.
+real_shop() {  # real_shop DATABASE TITLE CLOCK READER...
+    database=$1
+    createdb "$database"
+    sql -c "ALTER DATABASE $database SET lifecycle.clock = '$3'"
+    scene "$2" load "${@:4}"
+    scene "The first day: load the playbook, attach the shop's tables, activate three scenarios" sql -f demo/replay_attach.sql
+    scene "Who the customers are on ${3%% *}" sql -f demo/look.sql
+    scene "One of them, explained" sql -f demo/explain.sql
+    scene "A month without a single order" sql -f demo/replay_month.sql
+    scene "What is due" sql -f demo/outbox.sql
+    scene "The worker's own account" sql -f demo/status.sql
+}
+
+load() {
+    "$@" | sql -f "demo/$database.sql"
+    sql -c "SELECT (SELECT count(*) FROM customers) AS customers, (SELECT count(*) FROM orders) AS orders,
+                   (SELECT count(*) FROM refunds) AS refunds"
+}
+
+online_retail() { xz -dc "$1"; }
+
+# Fixed width with blanks, and a header.
+cdnow() { gzip -dc "$1" | tail -n +2 | tr -d '\r' | sed -E 's/^ +//; s/ +/,/g'; }
+
+if [ -z "$data" ]; then
+    simulated_shop
+else
+    found=
+    for file in "$data"/{,online_retail/}online_retail.csv.xz; do
+        if [ -f "$file" ] && [[ $found != *retail* ]]; then
+            found+=" retail"
+            real_shop online_retail "Online Retail, 2010-12-01 to 2011-12-09" '2011-12-10 00:00+00' online_retail "$file"
+        fi
+    done
+    for file in "$data"/{,cdnow/}CDNOW_master.txt.gz; do
+        if [ -f "$file" ] && [[ $found != *cdnow* ]]; then
+            found+=" cdnow"
+            real_shop cdnow "CDNOW, 1997-01-01 to 1998-06-30" '1998-07-01 00:00+00' cdnow "$file"
+        fi
+    done
+    [ -n "$found" ] || die "neither online_retail.csv.xz nor CDNOW_master.txt.gz in $data"
+fi

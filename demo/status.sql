@@ -1,0 +1,3 @@
+\x on
+SELECT * FROM lifecycle.status;
+\x off

@@ -1,0 +1,173 @@
+-- The customer row, the purchase ledger it is computed from, and what a shop says of itself.
+
+CREATE TABLE lifecycle.shop (
+    only_row  boolean NOT NULL DEFAULT true,
+    time_zone text NOT NULL DEFAULT 'UTC',
+    currency  text,
+    CONSTRAINT shop_pkey PRIMARY KEY (only_row),
+    CONSTRAINT shop_has_one_row CHECK (only_row),
+    CONSTRAINT shop_currency_is_iso_4217 CHECK (currency ~ '^[A-Z]{3}$')
+);
+COMMENT ON TABLE lifecycle.shop IS 'What holds for the whole shop, in one row; without it the defaults hold';
+COMMENT ON COLUMN lifecycle.shop.only_row IS 'Keeps the table at one row';
+COMMENT ON COLUMN lifecycle.shop.time_zone IS 'Zone in which days and months are counted for customers whose own is unknown';
+COMMENT ON COLUMN lifecycle.shop.currency IS 'ISO 4217 code that amounts are added up in; an order in another currency is quarantined. NULL: currencies are not looked at';
+
+-- fillfactor leaves room for heap-only updates: an order changes no indexed column.
+CREATE TABLE lifecycle.customer (
+    customer_id         text COLLATE "C" NOT NULL,
+    email               text,
+    phone               text,
+    first_name          text,
+    last_name           text,
+    locale              text,
+    time_zone           text,
+    birthday            date,
+    created_at          timestamptz,
+    tags                text[],
+    attributes          jsonb,
+    email_consent       text,
+    sms_consent         text,
+    push_consent        text,
+    ads_consent         text,
+    first_order_at      timestamptz,
+    previous_order_at   timestamptz,
+    last_order_at       timestamptz,
+    order_count         bigint NOT NULL DEFAULT 0,
+    revenue             numeric NOT NULL DEFAULT 0,
+    average_order_value numeric,
+    last_sent_at        timestamptz,
+    last_open_at        timestamptz,
+    last_click_at       timestamptz,
+    last_visit_at       timestamptz,
+    last_activity_at    timestamptz,
+    cart_id             text,
+    cart_value          numeric,
+    cart_updated_at     timestamptz,
+    points              bigint NOT NULL DEFAULT 0,
+    tier                text,
+    tier_since          timestamptz,
+    tier_spend          numeric NOT NULL DEFAULT 0,
+    lifecycle           text,
+    engagement          text,
+    next_change_at      timestamptz,
+    -- Internal from here on.
+    segment_ids         int4[],
+    segment_since       timestamptz[],
+    as_of               timestamptz NOT NULL,
+    ledger_at           timestamptz,
+    next_fact_at        timestamptz,
+    enrolment_due_at    timestamptz,
+    open_enrolments     int4 NOT NULL DEFAULT 0,
+    timer_at            timestamptz,
+    CONSTRAINT customer_pkey PRIMARY KEY (customer_id)
+) WITH (fillfactor = 80);
+COMMENT ON TABLE lifecycle.customer IS 'One row for each customer, kept up to date in the transactions that change the facts';
+COMMENT ON COLUMN lifecycle.customer.customer_id IS 'The shop''s own id of the customer, as text';
+COMMENT ON COLUMN lifecycle.customer.email IS 'E-mail address';
+COMMENT ON COLUMN lifecycle.customer.phone IS 'Telephone number';
+COMMENT ON COLUMN lifecycle.customer.first_name IS 'Given name';
+COMMENT ON COLUMN lifecycle.customer.last_name IS 'Family name';
+COMMENT ON COLUMN lifecycle.customer.locale IS 'Language and region, such as de-AT';
+COMMENT ON COLUMN lifecycle.customer.time_zone IS 'IANA name of the zone in which this customer''s days are counted; NULL or unknown: the shop''s';
+COMMENT ON COLUMN lifecycle.customer.birthday IS 'Date of birth';
+COMMENT ON COLUMN lifecycle.customer.created_at IS 'When the shop created the customer';
+COMMENT ON COLUMN lifecycle.customer.tags IS 'Tags that the shop gives';
+COMMENT ON COLUMN lifecycle.customer.attributes IS 'Anything else the shop says of the customer';
+COMMENT ON COLUMN lifecycle.customer.email_consent IS 'Consent to e-mail: pending, granted or revoked; NULL: never asked';
+COMMENT ON COLUMN lifecycle.customer.sms_consent IS 'Consent to text messages: pending, granted or revoked; NULL: never asked';
+COMMENT ON COLUMN lifecycle.customer.push_consent IS 'Consent to push messages: pending, granted or revoked; NULL: never asked';
+COMMENT ON COLUMN lifecycle.customer.ads_consent IS 'Consent to ad audiences: pending, granted or revoked; NULL: never asked';
+COMMENT ON COLUMN lifecycle.customer.first_order_at IS 'When the first order was placed';
+COMMENT ON COLUMN lifecycle.customer.previous_order_at IS 'When the order before the last one was placed';
+COMMENT ON COLUMN lifecycle.customer.last_order_at IS 'When the last order was placed';
+COMMENT ON COLUMN lifecycle.customer.order_count IS 'Number of orders';
+COMMENT ON COLUMN lifecycle.customer.revenue IS 'Orders less refunds';
+COMMENT ON COLUMN lifecycle.customer.average_order_value IS 'revenue / order_count; NULL without orders';
+COMMENT ON COLUMN lifecycle.customer.last_sent_at IS 'When a message was last sent';
+COMMENT ON COLUMN lifecycle.customer.last_open_at IS 'When a message was last opened';
+COMMENT ON COLUMN lifecycle.customer.last_click_at IS 'When a link in a message was last clicked';
+COMMENT ON COLUMN lifecycle.customer.last_visit_at IS 'When the shop was last visited';
+COMMENT ON COLUMN lifecycle.customer.last_activity_at IS 'The latest sign of life of any kind';
+COMMENT ON COLUMN lifecycle.customer.cart_id IS 'The cart that is open';
+COMMENT ON COLUMN lifecycle.customer.cart_value IS 'Value of the open cart';
+COMMENT ON COLUMN lifecycle.customer.cart_updated_at IS 'When the open cart last changed';
+COMMENT ON COLUMN lifecycle.customer.points IS 'Balance of loyalty points';
+COMMENT ON COLUMN lifecycle.customer.tier IS 'Loyalty tier; NULL: none reached';
+COMMENT ON COLUMN lifecycle.customer.tier_since IS 'When the present tier was reached';
+COMMENT ON COLUMN lifecycle.customer.tier_spend IS 'What counts towards the tier';
+COMMENT ON COLUMN lifecycle.customer.lifecycle IS 'The segment of the dimension "lifecycle" that the customer is in';
+COMMENT ON COLUMN lifecycle.customer.engagement IS 'The segment of the dimension "engagement" that the customer is in';
+COMMENT ON COLUMN lifecycle.customer.next_change_at IS 'The earliest instant at which time alone could change something in this row or the segments';
+COMMENT ON COLUMN lifecycle.customer.segment_ids IS 'Internal: ids of the segments the customer is in';
+COMMENT ON COLUMN lifecycle.customer.segment_since IS 'Internal: since when, in the order of segment_ids';
+COMMENT ON COLUMN lifecycle.customer.as_of IS 'Internal: the instant up to which the facts have been taken in';
+COMMENT ON COLUMN lifecycle.customer.ledger_at IS 'Internal: time of the latest purchase that has been taken in';
+COMMENT ON COLUMN lifecycle.customer.next_fact_at IS 'Internal: time of the earliest purchase that lies in the future';
+COMMENT ON COLUMN lifecycle.customer.enrolment_due_at IS 'Internal: when the next step of an enrolment is due';
+COMMENT ON COLUMN lifecycle.customer.open_enrolments IS 'Internal: number of enrolments that have not ended';
+COMMENT ON COLUMN lifecycle.customer.timer_at IS 'Internal: due_at of this customer''s row in lifecycle.timer';
+
+-- A row holds what one statement of the shop said about one customer (up to 64 purchases): a bulk load of ten orders for each of
+-- 100,000 customers writes 100,000 rows, not a million. lifecycle.purchase shows the purchases one by one.
+CREATE TABLE lifecycle.purchase_ledger (
+    customer_id text COLLATE "C" NOT NULL,
+    source_id   int4 NOT NULL,
+    kind        text NOT NULL,
+    ids         text[] NOT NULL,
+    orders      text[],
+    at          timestamptz[] NOT NULL,
+    amounts     numeric[] NOT NULL,
+    CONSTRAINT purchase_ledger_kind_is_known CHECK (kind IN ('order', 'refund'))
+);
+CREATE INDEX purchase_ledger_customer_id_idx ON lifecycle.purchase_ledger (customer_id);
+COMMENT ON TABLE lifecycle.purchase_ledger IS 'Orders and refunds as the shop''s tables said them, packed; read lifecycle.purchase';
+COMMENT ON COLUMN lifecycle.purchase_ledger.customer_id IS 'The customer';
+COMMENT ON COLUMN lifecycle.purchase_ledger.source_id IS 'The source (lifecycle.source) that said it; 0: lifecycle.track()';
+COMMENT ON COLUMN lifecycle.purchase_ledger.kind IS 'order or refund';
+COMMENT ON COLUMN lifecycle.purchase_ledger.ids IS 'The shop''s ids of the orders or refunds';
+COMMENT ON COLUMN lifecycle.purchase_ledger.orders IS 'Refunds: the orders they belong to, where the shop says so';
+COMMENT ON COLUMN lifecycle.purchase_ledger.at IS 'When each was placed or refunded';
+COMMENT ON COLUMN lifecycle.purchase_ledger.amounts IS 'The amount of each, positive for a refund too';
+
+CREATE VIEW lifecycle.purchase AS
+    SELECT l.customer_id, l.kind, u.id, u.order_id, u.at, u.amount, l.source_id
+      FROM lifecycle.purchase_ledger AS l,
+           LATERAL unnest(l.ids, l.orders, l.at, l.amounts) AS u (id, order_id, at, amount);
+COMMENT ON VIEW lifecycle.purchase IS 'The purchase ledger, one row for each order or refund';
+COMMENT ON COLUMN lifecycle.purchase.customer_id IS 'The customer';
+COMMENT ON COLUMN lifecycle.purchase.kind IS 'order or refund';
+COMMENT ON COLUMN lifecycle.purchase.id IS 'The shop''s id of the order or refund';
+COMMENT ON COLUMN lifecycle.purchase.order_id IS 'Of a refund: the order it belongs to, where the shop says so';
+COMMENT ON COLUMN lifecycle.purchase.at IS 'When it was placed or refunded';
+COMMENT ON COLUMN lifecycle.purchase.amount IS 'The amount, positive for a refund too';
+COMMENT ON COLUMN lifecycle.purchase.source_id IS 'The source that said it; 0: lifecycle.track()';
+
+CREATE TABLE lifecycle.consent_log (
+    customer_id text COLLATE "C" NOT NULL,
+    channel     text NOT NULL,
+    status      text NOT NULL,
+    changed_at  timestamptz NOT NULL,
+    evidence    text,
+    source_id   int4 NOT NULL,
+    CONSTRAINT consent_log_channel_is_known CHECK (channel IN ('email', 'sms', 'push', 'ads')),
+    CONSTRAINT consent_log_status_is_known CHECK (status IN ('pending', 'granted', 'revoked'))
+);
+CREATE INDEX consent_log_customer_id_idx ON lifecycle.consent_log (customer_id, channel, changed_at);
+COMMENT ON TABLE lifecycle.consent_log IS 'Every consent that was given, asked for or withdrawn; the latest of a channel holds';
+COMMENT ON COLUMN lifecycle.consent_log.customer_id IS 'The customer';
+COMMENT ON COLUMN lifecycle.consent_log.channel IS 'email, sms, push or ads';
+COMMENT ON COLUMN lifecycle.consent_log.status IS 'pending, granted or revoked';
+COMMENT ON COLUMN lifecycle.consent_log.changed_at IS 'When the customer said so';
+COMMENT ON COLUMN lifecycle.consent_log.evidence IS 'What proves it: wording, address, form';
+COMMENT ON COLUMN lifecycle.consent_log.source_id IS 'The source that said it; 0: lifecycle.track()';
+
+CREATE TABLE lifecycle.timer (
+    customer_id text COLLATE "C" NOT NULL,
+    due_at      timestamptz NOT NULL,
+    CONSTRAINT timer_pkey PRIMARY KEY (customer_id)
+);
+CREATE INDEX timer_due_at_idx ON lifecycle.timer (due_at);
+COMMENT ON TABLE lifecycle.timer IS 'Internal: when to look at which customer again. A timer may fire too early, never too late: it is moved only when the new instant is earlier';
+COMMENT ON COLUMN lifecycle.timer.customer_id IS 'The customer';
+COMMENT ON COLUMN lifecycle.timer.due_at IS 'When to look';

@@ -1,0 +1,296 @@
+#include "customer/ledger.hpp"
+
+#include <algorithm>
+
+#include "pg/catalog.hpp"
+#include "pg/fault.hpp"
+#include "pg/money.hpp"
+#include "pg/statement.hpp"
+#include "pg/table.hpp"
+
+namespace lifecycle::customer {
+
+namespace {
+
+constexpr size_t kPurchasesPerRun = 64;  // keeps a run on one page, out of TOAST
+
+pg::Statement read_runs{
+    .sql = "SELECT l.customer_id, l.ctid, l.source_id, l.kind, l.ids, l.orders, l.at, l.amounts"
+           " FROM lifecycle.purchase_ledger AS l WHERE l.customer_id = ANY ($1) ORDER BY l.customer_id",
+    .types = {TEXTARRAYOID}};
+
+bool is_purchase(const Fact& fact) { return fact.kind == FactKind::order || fact.kind == FactKind::refund; }
+
+rules::PurchaseKind purchase_kind(const Fact& fact) {
+    return fact.kind == FactKind::order ? rules::PurchaseKind::order : rules::PurchaseKind::refund;
+}
+
+// Purchases of the same instant are taken in orders first, then by id, so that every recomputation agrees.
+bool earlier(const Fact& a, const Fact& b) {
+    if (a.at != b.at) return a.at < b.at;
+    if (a.kind != b.kind) return a.kind < b.kind;
+    return a.id < b.id;
+}
+
+bool same_purchase(const Fact& a, const Fact& b) {
+    return a.kind == b.kind && a.source_id == b.source_id && a.at == b.at && a.amount == b.amount && a.id == b.id;
+}
+
+struct Run {
+    ItemPointerData tid;
+    std::span<Fact> purchases;
+    bool changed;
+};
+
+void write_run(pg::TableWriter* writer, std::string_view customer, std::span<const Fact> run) {
+    Datum ids[kPurchasesPerRun];
+    Datum orders[kPurchasesPerRun];
+    bool no_order[kPurchasesPerRun];
+    Datum at[kPurchasesPerRun];
+    Datum amounts[kPurchasesPerRun];
+    bool any_order = false;
+    for (size_t i = 0; i < run.size(); ++i) {
+        ids[i] = pg::to_datum(run[i].id);
+        no_order[i] = run[i].order.empty();
+        any_order |= !no_order[i];
+        orders[i] = no_order[i] ? Datum{0} : pg::to_datum(run[i].order);
+        at[i] = TimestampTzGetDatum(run[i].at);
+        amounts[i] = run[i].amount_datum;
+    }
+    size_t n = run.size();
+    Datum values[] = {pg::to_datum(customer),
+                      Int32GetDatum(run[0].source_id),
+                      pg::to_datum(run[0].kind == FactKind::order ? "order" : "refund"),
+                      pg::text_array({ids, n}),
+                      any_order ? pg::text_array({orders, n}, no_order) : Datum{0},
+                      pg::instant_array({at, n}),
+                      pg::numeric_array({amounts, n})};
+    bool nulls[] = {false, false, false, false, !any_order, false, false};
+    pg::insert(writer, values, nulls);
+}
+
+// Cuts purchases into runs of one source and kind.
+void write_runs(pg::TableWriter* writer, std::string_view customer, std::span<const Fact> purchases) {
+    size_t start = 0;
+    for (size_t i = 1; i <= purchases.size(); ++i) {
+        if (i < purchases.size() && i - start < kPurchasesPerRun && purchases[i].kind == purchases[start].kind &&
+            purchases[i].source_id == purchases[start].source_id)
+            continue;
+        write_run(writer, customer, purchases.subspan(start, i - start));
+        start = i;
+    }
+}
+
+// Row `n` of read_runs.
+Run load_run(uint64 n) {
+    Run run{};
+    run.tid = *pg::item_pointer(pg::cell(n, 2).value);
+    int32 source = DatumGetInt32(pg::cell(n, 3).value);
+    FactKind kind = pg::view(pg::cell(n, 4).value) == "order" ? FactKind::order : FactKind::refund;
+    auto ids = pg::elements_of(pg::cell(n, 5).value);
+    auto [orders_array, no_orders] = pg::cell(n, 6);
+    auto orders = no_orders ? pg::Elements{} : pg::elements_of(orders_array);
+    auto at = pg::elements_of(pg::cell(n, 7).value);
+    auto amounts = pg::elements_of(pg::cell(n, 8).value);
+
+    run.purchases = pg::zeroed<Fact>(ids.count);
+    for (int i = 0; i < ids.count; ++i) {
+        Fact& fact = run.purchases[i];
+        fact.kind = kind;
+        fact.source_id = source;
+        fact.id = pg::view(ids.values[i]);
+        if (i < orders.count && !orders.nulls[i]) fact.order = pg::view(orders.values[i]);
+        fact.at = DatumGetTimestampTz(at.values[i]);
+        fact.amount_datum = amounts.values[i];
+        auto amount = pg::to_decimal(fact.amount_datum);
+        if (!amount) ereport(ERROR, errcode(ERRCODE_DATA_CORRUPTED), errmsg("the purchase ledger has an amount out of range"));
+        fact.amount = *amount;
+    }
+    return run;
+}
+
+// What the facts of one Change are, at a glance.
+struct Overview {
+    bool withdrawn = false;
+    bool purchases = false;
+    Instant first = rules::kNever;  // of the purchases that are new and not in the future
+};
+
+Overview look_at(const Change& change) {
+    Overview o;
+    for (const Fact& fact : change.facts) {
+        if (!is_purchase(fact)) continue;
+        o.purchases = true;
+        o.withdrawn |= fact.withdrawn;
+        if (!fact.withdrawn && fact.at <= change.now && fact.at < o.first) o.first = fact.at;
+    }
+    return o;
+}
+
+// The latest instant at which something about the customer is known to have flipped.
+Instant latest_flip(const Row& row) {
+    Instant latest = row.instant(kTierSince, rules::kBeginning);
+    if (!row.nulls[kSegmentSince]) {
+        auto since = pg::elements_of(row.values[kSegmentSince]);
+        for (int i = 0; i < since.count; ++i) latest = Max(latest, DatumGetTimestampTz(since.values[i]));
+    }
+    return latest;
+}
+
+rules::PurchaseNumbers numbers_of(const Row& row) {
+    rules::PurchaseNumbers n;
+    n.first_order_at = row.instant(kFirstOrderAt, rules::kNever);
+    n.previous_order_at = row.instant(kPreviousOrderAt, rules::kNever);
+    n.last_order_at = row.instant(kLastOrderAt, rules::kNever);
+    n.latest_at = row.instant(kLedgerAt, rules::kBeginning);
+    n.order_count = DatumGetInt64(row.values[kOrderCount]);
+    auto revenue = pg::to_decimal(row.values[kRevenue]);
+    if (!revenue) ereport(ERROR, errcode(ERRCODE_DATA_CORRUPTED), errmsg("the revenue of a customer is out of range"));
+    n.revenue = *revenue;
+    return n;
+}
+
+enum class Reading : uint8 { nothing, going_on, everything };
+
+// Which part of the ledger is needed to bring the customer up to date.
+Reading reading_of(const Change& change, const Overview& o) {
+    if (!change.existed) return Reading::nothing;
+    if (o.withdrawn || change.replay) return Reading::everything;
+    bool fell_due = change.before.instant(kNextFactAt, rules::kNever) <= change.now;
+    if (o.first >= change.before.instant(kAsOf, rules::kBeginning)) return fell_due ? Reading::going_on : Reading::nothing;
+    if (fell_due) return Reading::everything;
+    // A little late, as an order is whose transaction began before a tick: still fine if nothing has happened since.
+    bool in_order = o.first >= change.before.instant(kLedgerAt, rules::kBeginning) && o.first >= latest_flip(change.before);
+    return in_order ? Reading::nothing : Reading::everything;
+}
+
+// Adds the purchases to the numbers one by one, in time order, as far as `now`; what lies in the future waits.
+void make_moments(Change& change, std::span<Fact> purchases) {
+    std::sort(purchases.begin(), purchases.end(), earlier);
+    size_t due = 0;
+    while (due < purchases.size() && purchases[due].at <= change.now) ++due;
+
+    change.moments = pg::zeroed<Moment>(due);
+    rules::PurchaseNumbers numbers = change.base.numbers;
+    for (size_t i = 0; i < due; ++i) {
+        const Fact& p = purchases[i];
+        auto next = rules::after(numbers, {p.at, p.amount, purchase_kind(p)});
+        if (!next) ereport(ERROR, errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE), errmsg("the revenue of a customer is out of range"));
+        numbers = *next;
+        change.moments[i] = {p.at, numbers, -1, rules::kNever};
+    }
+    Instant future = due < purchases.size() ? purchases[due].at : rules::kNever;
+    if (!change.from_scratch) {
+        Instant known = change.before.instant(kNextFactAt, rules::kNever);
+        if (known > change.now) future = Min(future, known);
+    }
+    change.after.set_instant(kNextFactAt, future);
+    change.after.set_instant(kLedgerAt, numbers.latest_at);
+    if (due > 0 || change.from_scratch) show_numbers(change.after, numbers);
+}
+
+// Removes what was withdrawn from the runs and writes those that lost something again.
+void withdraw(Change& change, std::span<Run> runs, pg::TableWriter* writer) {
+    for (const Fact& gone : change.facts) {
+        if (!gone.withdrawn || !is_purchase(gone)) continue;
+        bool found = false;
+        for (Run& run : runs) {
+            for (size_t i = 0; i < run.purchases.size() && !found; ++i) {
+                if (!same_purchase(run.purchases[i], gone)) continue;
+                std::copy(run.purchases.begin() + i + 1, run.purchases.end(), run.purchases.begin() + i);
+                run.purchases = run.purchases.first(run.purchases.size() - 1);
+                run.changed = found = true;
+            }
+            if (found) break;
+        }
+    }
+    for (Run& run : runs) {
+        if (!run.changed) continue;
+        pg::remove(writer, &run.tid);
+        if (!run.purchases.empty()) write_run(writer, change.customer_id, run.purchases);
+    }
+}
+
+void take_in(Change& change, Reading reading, std::span<Run> runs, pg::TableWriter* writer) {
+    pg::Array<Fact> purchases;
+    if (reading == Reading::everything) withdraw(change, runs, writer);
+    for (const Run& run : runs) {
+        for (const Fact& p : run.purchases) {
+            if (reading == Reading::everything || p.at > change.before.instant(kAsOf, rules::kBeginning)) purchases.push(p);
+        }
+    }
+    size_t known = purchases.size;
+    for (const Fact& fact : change.facts) {
+        if (is_purchase(fact) && !fact.withdrawn) purchases.push(fact);
+    }
+    if (purchases.size > known) write_runs(writer, change.customer_id, purchases.span().subspan(known));
+
+    change.from_scratch = !change.existed || reading == Reading::everything;
+    if (!change.from_scratch) {
+        change.base.numbers = numbers_of(change.before);
+        change.base.at = change.before.instant(kAsOf, rules::kBeginning);
+    }
+    // What waited in the ledger and has fallen due starts scenarios now; what was taken in before does not start them again.
+    pg::Array<Fact> orders;
+    for (size_t i = reading == Reading::everything ? known : 0; i < purchases.size; ++i) {
+        if (purchases[i].kind == FactKind::order && purchases[i].at <= change.now) orders.push(purchases[i]);
+    }
+    change.orders_taken_in = orders.span();
+    make_moments(change, purchases.span());
+
+    bool lived = !change.from_scratch && (change.moments.empty() || change.moments[0].at >= change.base.at);
+    change.path = lived ? Path::lived : Path::looked_back;
+}
+
+}  // namespace
+
+void show_numbers(Row& row, const rules::PurchaseNumbers& numbers) {
+    row.set_instant(kFirstOrderAt, numbers.first_order_at);
+    row.set_instant(kPreviousOrderAt, numbers.previous_order_at);
+    row.set_instant(kLastOrderAt, numbers.last_order_at);
+    row.set_instant(kLastActivityAt, numbers.last_order_at);
+    row.set(kOrderCount, Int64GetDatum(numbers.order_count));
+    row.set(kRevenue, pg::to_numeric(numbers.revenue));
+    if (numbers.order_count == 0) {
+        row.clear(kAverageOrderValue);
+    } else {
+        Datum count = DirectFunctionCall1(int8_numeric, Int64GetDatum(numbers.order_count));
+        row.set(kAverageOrderValue, DirectFunctionCall2(numeric_div, row.values[kRevenue], count));
+    }
+}
+
+void take_in_purchases(Batch batch) {
+    pg::fault_point("ledger");
+    auto readings = pg::zeroed<Reading>(batch.size());
+    pg::Array<Datum> wanted;
+    bool writing = false;
+    for (size_t i = 0; i < batch.size(); ++i) {
+        Overview o = look_at(batch[i]);
+        readings[i] = reading_of(batch[i], o);
+        writing |= o.purchases;
+        if (readings[i] != Reading::nothing) wanted.push(pg::to_datum(batch[i].customer_id));
+    }
+
+    uint64 rows = 0;
+    if (!wanted.empty()) {
+        Datum arg = pg::text_array(wanted.span());
+        rows = read_runs.run({&arg, 1});
+    }
+    pg::TableWriter* writer = writing ? pg::open_writer(pg::table_oid(pg::Table::purchase_ledger)) : nullptr;
+    pg::Array<Run> runs;
+    uint64 row = 0;
+    for (size_t i = 0; i < batch.size(); ++i) {
+        runs.clear();
+        if (readings[i] != Reading::nothing) {
+            // Batch and result are both sorted by customer.
+            for (; row < rows && pg::view(pg::cell(row, 1).value) == batch[i].customer_id; ++row) runs.push(load_run(row));
+        }
+        take_in(batch[i], readings[i], runs.span(), writer);
+    }
+    if (writer != nullptr) {
+        pg::close_writer(writer);
+        pg::written();
+    }
+}
+
+}  // namespace lifecycle::customer

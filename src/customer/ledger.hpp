@@ -1,0 +1,16 @@
+#pragma once
+
+#include "customer/change.hpp"
+
+namespace lifecycle::customer {
+
+// Takes the purchases of a batch into the ledger and works out the numbers: moments, base and path of each Change.
+void take_in_purchases(Batch batch);
+
+// Takes in what the shop says of the customers themselves, and their consents.
+void take_in_profiles(Batch batch);
+
+// Writes numbers into the columns of a row.
+void show_numbers(Row& row, const rules::PurchaseNumbers& numbers);
+
+}  // namespace lifecycle::customer

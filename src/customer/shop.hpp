@@ -1,0 +1,18 @@
+#pragma once
+
+#include "customer/change.hpp"
+
+namespace lifecycle::customer {
+
+// The row of lifecycle.shop, or its defaults.
+struct Shop {
+    pg_tz* zone;
+    std::string_view currency;  // empty: currencies are not looked at
+};
+
+const Shop& current_shop();
+
+// The zone in which this customer's days are counted.
+pg_tz* zone_of(const Row& row);
+
+}  // namespace lifecycle::customer

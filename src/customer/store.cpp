@@ -1,0 +1,205 @@
+#include "customer/store.hpp"
+
+#include <algorithm>
+
+#include "pg/catalog.hpp"
+#include "pg/fault.hpp"
+#include "pg/shared.hpp"
+#include "pg/statement.hpp"
+#include "pg/table.hpp"
+
+namespace lifecycle::customer {
+
+namespace {
+
+// The one statement in the path of every order: it qualifies its operator and needs no search_path.
+pg::Statement lock_one{
+    .sql = "SELECT c.ctid, c.* FROM lifecycle.customer AS c WHERE c.customer_id OPERATOR(pg_catalog.=) $1 FOR UPDATE",
+    .types = {TEXTOID},
+    .qualified = true};
+pg::Statement count_many{.sql = "SELECT count(*) FROM lifecycle.customer AS c WHERE c.customer_id = ANY ($1)",
+                         .types = {TEXTARRAYOID}};
+pg::Statement lock_many{
+    .sql = "SELECT c.ctid, c.* FROM lifecycle.customer AS c WHERE c.customer_id = ANY ($1) ORDER BY c.customer_id FOR UPDATE",
+    .types = {TEXTARRAYOID}};
+// Inserts the missing ones and locks the others, in one pass in sorted order. Only an insert that conflicts takes the lock of
+// the existing row without writing it (the WHERE is never true).
+pg::Statement create_and_lock{
+    .sql = "INSERT INTO lifecycle.customer AS c (customer_id, as_of)"
+           " SELECT u.id, '-infinity' FROM unnest($1) WITH ORDINALITY AS u (id, n) ORDER BY u.n"
+           " ON CONFLICT (customer_id) DO UPDATE SET as_of = c.as_of WHERE false",
+    .types = {TEXTARRAYOID}};
+pg::Statement claim_due{
+    .sql = "SELECT c.customer_id FROM lifecycle.timer AS t JOIN lifecycle.customer AS c USING (customer_id)"
+           " WHERE t.due_at <= $1 AND lifecycle.is_armed() ORDER BY t.due_at LIMIT $2 FOR UPDATE OF c SKIP LOCKED",
+    .types = {TIMESTAMPTZOID, INT4OID}};
+pg::Statement first_timer{.sql = "SELECT t.due_at FROM lifecycle.timer AS t ORDER BY t.due_at LIMIT 1"};
+pg::Statement postpone{
+    .sql = "WITH first AS (SELECT t.customer_id FROM lifecycle.timer AS t JOIN lifecycle.customer AS c USING (customer_id)"
+           "                WHERE t.due_at <= $1 ORDER BY t.due_at LIMIT 1 FOR UPDATE OF c SKIP LOCKED),"
+           "      moved AS (UPDATE lifecycle.customer AS c SET timer_at = $1 + interval '1 hour' FROM first"
+           "               WHERE c.customer_id = first.customer_id)"
+           " UPDATE lifecycle.timer AS t SET due_at = $1 + interval '1 hour' FROM first WHERE t.customer_id = first.customer_id",
+    .types = {TIMESTAMPTZOID}};
+pg::Statement next_ids{
+    .sql = "SELECT c.customer_id FROM lifecycle.customer AS c WHERE c.customer_id > $1 ORDER BY c.customer_id LIMIT $2",
+    .types = {TEXTOID, INT4OID}};
+pg::Statement move_timers{
+    .sql = "UPDATE lifecycle.timer AS t SET due_at = u.due_at FROM unnest($1, $2) AS u (customer_id, due_at)"
+           " WHERE t.customer_id = u.customer_id",
+    .types = {TEXTARRAYOID, TIMESTAMPTZARRAYOID}};
+pg::Statement drop_timers{.sql = "DELETE FROM lifecycle.timer AS t WHERE t.customer_id = ANY ($1)", .types = {TEXTARRAYOID}};
+
+Datum ids_of(Batch batch) {
+    pg::Array<Datum> ids;
+    ids.reserve(batch.size());
+    for (Change& change : batch) ids.push(pg::to_datum(change.customer_id));
+    return pg::text_array(ids.span());
+}
+
+void make_row(Change& change) {
+    for (int c = 0; c < kColumns; ++c) change.after.clear(static_cast<Column>(c));
+    change.after.set(kCustomerId, pg::to_datum(change.customer_id));
+    change.after.set(kOrderCount, Int64GetDatum(0));
+    change.after.set(kRevenue, DirectFunctionCall1(int4_numeric, Int32GetDatum(0)));
+    change.after.set(kPoints, Int64GetDatum(0));
+    change.after.set(kTierSpend, change.after.values[kRevenue]);
+    change.after.set(kOpenEnrolments, Int32GetDatum(0));
+    change.after.set_instant(kAsOf, change.now);
+    change.before = change.after;
+}
+
+// Row `n` of the result: ctid, then the columns of the table.
+void load_row(Change& change, HeapTuple tuple, TupleDesc layout) {
+    if (layout->natts != kColumns + 1)
+        ereport(ERROR, errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                errmsg("table \"lifecycle.customer\" does not have the columns this version of pg_lifecycle knows"),
+                errhint("Run ALTER EXTENSION pg_lifecycle UPDATE."));
+    Datum values[kColumns + 1];
+    bool nulls[kColumns + 1];
+    heap_deform_tuple(tuple, layout, values, nulls);
+    change.tid = *pg::item_pointer(values[0]);
+    for (int c = 0; c < kColumns; ++c) {
+        change.before.values[c] = values[c + 1];
+        change.before.nulls[c] = nulls[c + 1];
+    }
+    change.existed = true;
+    // Created by create_and_lock a moment ago: a row that says nothing yet.
+    if (change.before.instant(kAsOf, rules::kBeginning) == rules::kBeginning) {
+        change.before.set_instant(kAsOf, change.now);
+        change.existed = false;
+    }
+    change.after = change.before;
+    Instant as_of = change.before.instant(kAsOf, change.now);
+    if (change.now < as_of) change.now = as_of;
+}
+
+}  // namespace
+
+void lock(Batch batch) {
+    pg::fault_point("customer.lock");
+    for (Change& change : batch) {
+        change.existed = false;
+        ItemPointerSetInvalid(&change.tid);
+    }
+    uint64 rows;
+    if (batch.size() == 1) {
+        Datum id = pg::to_datum(batch[0].customer_id);
+        rows = lock_one.run({&id, 1});
+        if (rows == 0) {
+            Datum ids = ids_of(batch);
+            create_and_lock.run({&ids, 1});
+            rows = lock_one.run({&id, 1});
+        }
+    } else {
+        Datum ids = ids_of(batch);
+        count_many.run({&ids, 1});
+        if (static_cast<size_t>(DatumGetInt64(pg::cell(0, 1).value)) != batch.size()) create_and_lock.run({&ids, 1});
+        rows = lock_many.run({&ids, 1});
+    }
+    if (rows != batch.size()) elog(ERROR, "locked " UINT64_FORMAT " of %zu customers", rows, batch.size());
+    for (size_t i = 0; i < batch.size(); ++i) load_row(batch[i], SPI_tuptable->vals[i], SPI_tuptable->tupdesc);
+    for (Change& change : batch) {
+        if (!change.existed) make_row(change);
+    }
+}
+
+void store(Batch batch) {
+    pg::fault_point("customer.store");
+    pg::TableWriter* rows = pg::open_writer(pg::table_oid(pg::Table::customer));
+    pg::TableWriter* timers = nullptr;
+    pg::Array<Datum> moved_ids;
+    pg::Array<Datum> moved_to;
+    pg::Array<Datum> dropped;
+    Instant earliest = rules::kNever;
+
+    for (Change& change : batch) {
+        Row& row = change.after;
+        Instant due = row.instant(kNextChangeAt, rules::kNever);
+        due = Min(due, row.instant(kEnrolmentDueAt, rules::kNever));
+        Instant armed = row.instant(kTimerAt, rules::kNever);
+        // A timer that lies earlier than needed is left alone unless it has run out: moving it costs more than looking in vain.
+        if (due < armed || armed <= change.now) {
+            if (due == rules::kNever) {
+                if (armed != rules::kNever) dropped.push(row.values[kCustomerId]);
+            } else if (armed == rules::kNever) {
+                if (timers == nullptr) timers = pg::open_writer(pg::table_oid(pg::Table::timer));
+                Datum values[] = {row.values[kCustomerId], TimestampTzGetDatum(due)};
+                bool nulls[] = {false, false};
+                pg::insert(timers, values, nulls);
+            } else {
+                moved_ids.push(row.values[kCustomerId]);
+                moved_to.push(TimestampTzGetDatum(due));
+            }
+            row.set_instant(kTimerAt, due);
+            if (due < earliest) earliest = due;
+        }
+        pg::update(rows, &change.tid, row.values, row.nulls);
+    }
+    pg::close_writer(rows);
+    if (timers != nullptr) pg::close_writer(timers);
+    pg::written();
+
+    pg::fault_point("customer.timers");
+    if (!moved_ids.empty()) {
+        Datum args[] = {pg::text_array(moved_ids.span()), pg::instant_array(moved_to.span())};
+        move_timers.run(args);
+    }
+    if (!dropped.empty()) {
+        Datum args[] = {pg::text_array(dropped.span())};
+        drop_timers.run(args);
+    }
+    if (earliest != rules::kNever) pg::wake_worker_at_commit(earliest);
+}
+
+namespace {
+std::span<std::string_view> ids_in_result(uint64 rows) {
+    auto ids = pg::zeroed<std::string_view>(rows);
+    for (uint64 i = 0; i < rows; ++i) ids[i] = pg::text_cell(i, 1);
+    return ids;
+}
+}  // namespace
+
+std::span<std::string_view> lock_due(Instant now, int limit) {
+    Datum args[] = {TimestampTzGetDatum(now), Int32GetDatum(limit)};
+    auto ids = ids_in_result(claim_due.run(args));
+    std::sort(ids.begin(), ids.end());
+    return ids;
+}
+
+Instant next_due() {
+    if (first_timer.run() == 0) return rules::kNever;
+    return DatumGetTimestampTz(pg::cell(0, 1).value);
+}
+
+void postpone_first(Instant now) {
+    Datum arg = TimestampTzGetDatum(now);
+    postpone.run({&arg, 1});
+}
+
+std::span<std::string_view> some_customers(std::string_view after, int limit) {
+    Datum args[] = {pg::to_datum(after), Int32GetDatum(limit)};
+    return ids_in_result(next_ids.run(args));
+}
+
+}  // namespace lifecycle::customer

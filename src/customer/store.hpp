@@ -1,0 +1,24 @@
+#pragma once
+
+#include "customer/change.hpp"
+
+namespace lifecycle::customer {
+
+// Locks the customers of a batch, which are sorted by id, in that order, and loads their rows; those without a row are created. Then
+// whoever else changes one of them waits until this transaction ends, so that two orders at once both count.
+void lock(Batch batch);
+
+// Writes the rows that differ from what they were, and arms the timers.
+void store(Batch batch);
+
+// Customers for whom time has made something due, locked, at most `limit` of them; those that are being worked on elsewhere are
+// left to them. Sorted by id.
+std::span<std::string_view> lock_due(Instant now, int limit);
+// The earliest timer, or kNever.
+Instant next_due();
+// Puts off the customer whose timer ran out first.
+void postpone_first(Instant now);
+// Ids of customers after `after` in the order of their ids.
+std::span<std::string_view> some_customers(std::string_view after, int limit);
+
+}  // namespace lifecycle::customer

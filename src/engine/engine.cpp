@@ -1,0 +1,186 @@
+#include "engine/engine.hpp"
+
+#include <algorithm>
+
+#include "customer/ledger.hpp"
+#include "customer/store.hpp"
+#include "loyalty/loyalty.hpp"
+#include "outbox/enqueue.hpp"
+#include "pg/catalog.hpp"
+#include "pg/clock.hpp"
+#include "pg/guard.hpp"
+#include "pg/settings.hpp"
+#include "pg/statement.hpp"
+#include "scenario/enrolments.hpp"
+#include "segment/membership.hpp"
+
+namespace lifecycle::engine {
+
+namespace {
+
+// Bounds the memory of a large statement: what a batch needs is freed before the next begins.
+constexpr size_t kCustomersPerBatch = 5000;
+
+void run_stages(Batch batch) {
+    scenario::Outgoing outgoing;
+    customer::lock(batch);
+    customer::take_in_profiles(batch);
+    customer::take_in_purchases(batch);
+    loyalty::award_tiers(batch);
+    segment::classify(batch);
+    scenario::advance(batch, &outgoing);
+    for (Change& change : batch) change.after.set_instant(kAsOf, change.now);
+    customer::store(batch);
+    outbox::enqueue(outgoing, batch[0].now);
+}
+
+Change make_change(std::string_view customer, std::span<Fact> facts, Instant now, Options options) {
+    Change change{};
+    change.customer_id = customer;
+    change.facts = facts;
+    change.now = now;
+    change.silent = options.silent;
+    change.replay = options.replay;
+    change.next_flip = rules::kNever;
+    return change;
+}
+
+// Facts of one customer next to each other, customers by id, purchases by time.
+struct ByCustomer {
+    uint64 prefix;  // the first eight bytes of the id, so that most comparisons look no further
+    uint32 index;
+};
+
+uint64 prefix_of(std::string_view id) {
+    uint64 prefix = 0;
+    for (size_t i = 0; i < 8; ++i) prefix = prefix << 8 | (i < id.size() ? static_cast<unsigned char>(id[i]) : 0);
+    return prefix;
+}
+
+void sort_by_customer(std::span<Fact> facts) {
+    if (facts.size() < 2) return;
+    auto keys = pg::zeroed<ByCustomer>(facts.size());
+    for (size_t i = 0; i < facts.size(); ++i) keys[i] = {prefix_of(facts[i].customer), static_cast<uint32>(i)};
+    std::sort(keys.begin(), keys.end(), [&](const ByCustomer& a, const ByCustomer& b) {
+        if (a.prefix != b.prefix) return a.prefix < b.prefix;
+        int order = facts[a.index].customer.compare(facts[b.index].customer);
+        return order != 0 ? order < 0 : a.index < b.index;
+    });
+    auto sorted = pg::zeroed<Fact>(facts.size());
+    for (size_t i = 0; i < facts.size(); ++i) sorted[i] = facts[keys[i].index];
+    std::copy(sorted.begin(), sorted.end(), facts.begin());
+    pfree(keys.data());
+    pfree(sorted.data());
+}
+
+}  // namespace
+
+void take_in(std::span<Fact> facts, Options options) {
+    sort_by_customer(facts);
+    size_t next = 0;
+    while (next < facts.size()) {
+        pg::as_owner([&] {
+            pg::open_spi();
+            Instant now = pg::now();
+            pg::Array<Change> batch;
+            while (next < facts.size() && batch.size < kCustomersPerBatch) {
+                size_t end = next + 1;
+                while (end < facts.size() && facts[end].customer == facts[next].customer) ++end;
+                batch.push(make_change(facts[next].customer, facts.subspan(next, end - next), now, options));
+                next = end;
+            }
+            run_stages(batch.span());
+            pg::close_spi();
+        });
+        CHECK_FOR_INTERRUPTS();
+    }
+}
+
+void bring_up_to_date(std::span<const std::string_view> customers, Options options) {
+    if (customers.empty()) return;
+    Instant now = pg::now();
+    auto batch = pg::zeroed<Change>(customers.size());
+    for (size_t i = 0; i < customers.size(); ++i) batch[i] = make_change(customers[i], {}, now, options);
+    run_stages(batch);
+}
+
+int64 tick_once(int limit) {
+    int64 done = 0;
+    pg::as_owner([&] {
+        pg::open_spi();
+        auto due = customer::lock_due(pg::now(), limit);
+        bring_up_to_date(due, {});
+        if (due.empty()) outbox::tidy();
+        done = static_cast<int64>(due.size());
+        pg::close_spi();
+    });
+    return done;
+}
+
+Instant next_due() {
+    Instant due = rules::kNever;
+    pg::as_owner([&] {
+        pg::open_spi();
+        due = customer::next_due();
+        pg::close_spi();
+    });
+    return due;
+}
+
+void postpone_first() {
+    pg::as_owner([&] {
+        pg::open_spi();
+        customer::postpone_first(pg::now());
+        pg::close_spi();
+    });
+}
+
+void replay_everybody() {
+    bool more = true;
+    MemoryContext caller = CurrentMemoryContext;
+    pg::Array<char> after;
+    while (more) {
+        pg::as_owner([&] {
+            pg::open_spi();
+            auto some = customer::some_customers({after.data, after.size}, kCustomersPerBatch);
+            bring_up_to_date(some, {.silent = true, .replay = true});
+            more = some.size() == kCustomersPerBatch;
+            if (more) {
+                MemoryContext inner = MemoryContextSwitchTo(caller);
+                after.clear();
+                for (char c : some.back()) after.push(c);
+                MemoryContextSwitchTo(inner);
+            }
+            pg::close_spi();
+        });
+        CHECK_FOR_INTERRUPTS();
+    }
+}
+
+}  // namespace lifecycle::engine
+
+using namespace lifecycle;
+
+// lifecycle.tick(): what the worker does, by hand and in this transaction.
+LIFECYCLE_FUNCTION(lifecycle_tick) {
+    int64 customers = 0;
+    int64 some;
+    do {
+        some = engine::tick_once(pg::settings.batch_size);
+        customers += some;
+        CHECK_FOR_INTERRUPTS();
+    } while (some > 0);
+    PG_RETURN_INT64(customers);
+}
+
+LIFECYCLE_FUNCTION(lifecycle_rebuild) {
+    engine::replay_everybody();
+    PG_RETURN_VOID();
+}
+
+// The statement trigger behind changed definitions of segments and tiers.
+LIFECYCLE_FUNCTION(lifecycle_definitions_changed) {
+    pg::config_changed();
+    engine::replay_everybody();
+    PG_RETURN_POINTER(nullptr);
+}

@@ -1,0 +1,34 @@
+// The engine: the one path by which a customer is brought up to date.
+//
+//     facts -> numbers -> tier -> segments -> enrolments -> outbox
+//
+// An order comes in with a fact, a timer that has run out with none; both take the same way. The customers of a batch are locked in the order of
+// their ids, so that two statements never wait for each other in a circle.
+#pragma once
+
+#include "customer/change.hpp"
+
+namespace lifecycle::engine {
+
+struct Options {
+    bool silent = false;  // what is found is history: nobody enters a segment now
+    bool replay = false;  // work everything out anew from the ledger
+};
+
+// Takes in facts, in any order. They are sorted in place.
+void take_in(std::span<Fact> facts, Options options);
+
+// Brings customers up to date with the clock; their ids are sorted.
+void bring_up_to_date(std::span<const std::string_view> customers, Options options);
+
+// One batch, of at most `limit`, of customers for whom time has made something due. Returns how many there were.
+int64 tick_once(int limit);
+// The earliest timer, or kNever.
+Instant next_due();
+// Puts off the customer whose turn it is by an hour: an error has kept it from being brought up to date.
+void postpone_first();
+
+// Works every customer out anew. For changed definitions.
+void replay_everybody();
+
+}  // namespace lifecycle::engine

@@ -1,0 +1,76 @@
+-- Bringing customers up to date: when time passes, and when a definition changes.
+
+CREATE FUNCTION lifecycle.tick() RETURNS bigint
+    LANGUAGE c
+    AS 'MODULE_PATHNAME', 'lifecycle_tick';
+COMMENT ON FUNCTION lifecycle.tick() IS 'Does at once what the worker would: brings every customer up to date for whom time has made something due. Returns how many';
+
+CREATE FUNCTION lifecycle.rebuild() RETURNS void
+    LANGUAGE c
+    AS 'MODULE_PATHNAME', 'lifecycle_rebuild';
+COMMENT ON FUNCTION lifecycle.rebuild() IS 'Works out every customer anew from the ledger: numbers, tiers, segments. Changes nothing that is right; sends nothing';
+
+CREATE FUNCTION lifecycle.definitions_changed() RETURNS trigger
+    LANGUAGE c
+    AS 'MODULE_PATHNAME', 'lifecycle_definitions_changed';
+COMMENT ON FUNCTION lifecycle.definitions_changed() IS 'Trigger of lifecycle.segment and lifecycle.tier: takes the new definition to every customer';
+
+CREATE FUNCTION lifecycle.segment_moved() RETURNS trigger
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+    AS $$
+BEGIN
+    IF TG_OP = 'DELETE' THEN
+        INSERT INTO lifecycle.segment_past (segment, customer_id, entered_at, left_at)
+            SELECT m.segment, m.customer_id, m.entered_at, lifecycle.now()
+              FROM lifecycle.segment_member AS m
+             WHERE m.segment = OLD.name AND m.entered_at < lifecycle.now();
+        DELETE FROM lifecycle.segment_member AS m WHERE m.segment = OLD.name;
+    ELSE
+        UPDATE lifecycle.segment_member SET segment = NEW.name WHERE segment = OLD.name;
+        UPDATE lifecycle.segment_past SET segment = NEW.name WHERE segment = OLD.name;
+    END IF;
+    RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION lifecycle.segment_moved() IS 'Trigger of lifecycle.segment: ends the memberships of a segment that is deleted and renames those of one that is renamed';
+
+-- Named so that they fire in this order: PostgreSQL goes by name.
+CREATE TRIGGER a_segment_deleted AFTER DELETE ON lifecycle.segment
+    FOR EACH ROW EXECUTE FUNCTION lifecycle.segment_moved();
+CREATE TRIGGER a_segment_renamed AFTER UPDATE ON lifecycle.segment
+    FOR EACH ROW WHEN (OLD.name IS DISTINCT FROM NEW.name) EXECUTE FUNCTION lifecycle.segment_moved();
+CREATE TRIGGER definitions_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON lifecycle.segment
+    FOR EACH STATEMENT EXECUTE FUNCTION lifecycle.definitions_changed();
+CREATE TRIGGER definitions_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON lifecycle.tier
+    FOR EACH STATEMENT EXECUTE FUNCTION lifecycle.definitions_changed();
+CREATE TRIGGER definitions_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON lifecycle.loyalty_program
+    FOR EACH STATEMENT EXECUTE FUNCTION lifecycle.definitions_changed();
+CREATE TRIGGER definitions_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON lifecycle.shop
+    FOR EACH STATEMENT EXECUTE FUNCTION lifecycle.definitions_changed();
+
+CREATE FUNCTION lifecycle.wake_enrolments() RETURNS trigger
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+    AS $$
+BEGIN
+    UPDATE lifecycle.customer AS c
+       SET enrolment_due_at = lifecycle.now(), timer_at = lifecycle.now()
+     WHERE c.customer_id IN (SELECT e.customer_id FROM lifecycle.enrolment AS e
+                              WHERE e.scenario = NEW.name AND e.status = 'active');
+    INSERT INTO lifecycle.timer AS t (customer_id, due_at)
+        SELECT DISTINCT e.customer_id, lifecycle.now()
+          FROM lifecycle.enrolment AS e
+         WHERE e.scenario = NEW.name AND e.status = 'active'
+        ON CONFLICT (customer_id) DO UPDATE SET due_at = EXCLUDED.due_at;
+    RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION lifecycle.wake_enrolments() IS 'Trigger of lifecycle.scenario: looks again at everybody on the way when a scenario is paused or goes on';
+
+CREATE TRIGGER wake_enrolments AFTER UPDATE ON lifecycle.scenario
+    FOR EACH ROW WHEN (OLD.status IS DISTINCT FROM NEW.status) EXECUTE FUNCTION lifecycle.wake_enrolments();
+CREATE TRIGGER config_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON lifecycle.scenario
+    FOR EACH STATEMENT EXECUTE FUNCTION lifecycle.config_changed();
+CREATE TRIGGER config_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON lifecycle.step
+    FOR EACH STATEMENT EXECUTE FUNCTION lifecycle.config_changed();
+CREATE TRIGGER config_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON lifecycle.channel
+    FOR EACH STATEMENT EXECUTE FUNCTION lifecycle.config_changed();

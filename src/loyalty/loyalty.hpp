@@ -1,0 +1,18 @@
+// The loyalty room: numbers come in, tiers go out. A tier is a function of the purchases up to the instant asked about, and of nothing
+// else; its history is therefore exact to the purchase that brought the change about.
+#pragma once
+
+#include "customer/change.hpp"
+
+namespace lifecycle::loyalty {
+
+// Gives every moment its tier, writes the changes into tier_history and raises a signal for a customer who has risen.
+void award_tiers(Batch batch);
+
+// The name of a tier found in Moment::tier; NULL for none.
+Datum tier_name(int tier, bool* null);
+
+// The tier a row shows, as Moment::tier would have it.
+int tier_of(const Row& row);
+
+}  // namespace lifecycle::loyalty

@@ -1,0 +1,112 @@
+#include "pg/catalog.hpp"
+
+#include "pg/array.hpp"
+
+namespace lifecycle::pg {
+
+namespace {
+
+constexpr const char* kNames[] = {"customer", "purchase_ledger", "segment_member", "segment_past", "tier_history", "timer",
+                                  "segment", "tier", "loyalty_program", "scenario", "step", "channel", "shop", "source"};
+static_assert(std::size(kNames) == static_cast<size_t>(Table::count));
+
+Oid oids[std::size(kNames)];  // InvalidOid: to be looked up
+Oid owner = InvalidOid;
+uint64 configuration = 1;
+uint64 sources = 1;
+
+constexpr int kMaxWatched = 256;
+Oid watched[kMaxWatched];
+int watched_count = 0;
+
+void forget_oids() {
+    for (Oid& oid : oids) oid = InvalidOid;
+    owner = InvalidOid;
+}
+
+void relation_changed(Datum, Oid relation) {
+    if (!OidIsValid(relation)) {
+        forget_oids();
+        ++configuration;
+        ++sources;
+        return;
+    }
+    // Rows of configuration tables are announced as changes of lifecycle.shop (see config_changed).
+    if (relation == oids[static_cast<int>(Table::shop)]) ++configuration;
+    if (watched_count == kMaxWatched) {  // too many to tell apart
+        ++sources;
+        return;
+    }
+    for (int i = 0; i < watched_count; ++i) {
+        if (watched[i] == relation) ++sources;
+    }
+}
+
+// DROP EXTENSION takes the schema away, and CREATE EXTENSION brings a new one with other oids.
+void namespace_changed(Datum, int, uint32) {
+    forget_oids();
+    ++configuration;
+    ++sources;
+}
+
+}  // namespace
+
+bool extension_exists() {
+    Oid schema = get_namespace_oid("lifecycle", true);
+    return OidIsValid(schema) && OidIsValid(get_relname_relid("customer", schema)) &&
+           OidIsValid(get_relname_relid("shop", schema));
+}
+
+Oid table_oid(Table table) {
+    int i = static_cast<int>(table);
+    if (!OidIsValid(oids[i])) {
+        oids[i] = get_relname_relid(kNames[i], get_namespace_oid("lifecycle", false));
+        if (!OidIsValid(oids[i]))
+            ereport(ERROR, errcode(ERRCODE_UNDEFINED_TABLE), errmsg("table \"lifecycle.%s\" does not exist", kNames[i]),
+                    errhint("Run CREATE EXTENSION pg_lifecycle."));
+    }
+    return oids[i];
+}
+
+Oid extension_owner() {
+    if (!OidIsValid(owner)) {
+        Relation customer = table_open(table_oid(Table::customer), AccessShareLock);
+        owner = customer->rd_rel->relowner;
+        table_close(customer, AccessShareLock);
+    }
+    return owner;
+}
+
+uint64 config_generation() {
+    table_oid(Table::shop);  // the callback recognises the table by its oid
+    return configuration;
+}
+
+void config_changed() {
+    CacheInvalidateRelcacheByRelid(table_oid(Table::shop));
+    ++configuration;
+}
+
+uint64 source_generation() { return sources; }
+
+void watch_source(Oid relation) {
+    for (int i = 0; i < watched_count; ++i) {
+        if (watched[i] == relation) return;
+    }
+    if (watched_count < kMaxWatched) watched[watched_count++] = relation;
+}
+
+void install_invalidation_callbacks() {
+    CacheRegisterRelcacheCallback(relation_changed, 0);
+    CacheRegisterSyscacheCallback(NAMESPACEOID, namespace_changed, 0);
+}
+
+}  // namespace lifecycle::pg
+
+using namespace lifecycle;
+
+// The statement trigger on every configuration table.
+LIFECYCLE_FUNCTION(lifecycle_config_changed) {
+    pg::config_changed();
+    PG_RETURN_POINTER(nullptr);
+}

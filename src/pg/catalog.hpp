@@ -1,0 +1,30 @@
+// Our own tables, and the notice that configuration has changed.
+#pragma once
+
+#include "pg/postgres.hpp"
+
+namespace lifecycle::pg {
+
+// The tables that are opened directly, and those whose rows are kept in memory.
+enum class Table {
+    customer, purchase_ledger, segment_member, segment_past, tier_history, timer,  // written directly
+    segment, tier, loyalty_program, scenario, step, channel, shop,                 // configuration
+    source, count
+};
+
+bool extension_exists();
+Oid table_oid(Table table);  // error if the extension is not there
+Oid extension_owner();
+
+// Grows whenever configuration may have changed: what was built from it under an older number must be built anew. DML on a
+// configuration table calls config_changed(); the server's own invalidation messages carry it to every session at commit.
+uint64 config_generation();
+void config_changed();
+
+// Grows whenever the definition of some attached table may have changed.
+uint64 source_generation();
+void watch_source(Oid relation);
+
+void install_invalidation_callbacks();
+
+}  // namespace lifecycle::pg

@@ -1,0 +1,45 @@
+// The clock: every "now" in this extension comes from here, so that a test can stop it.
+#pragma once
+
+#include "pg/postgres.hpp"
+#include "rules/instant.hpp"
+
+namespace lifecycle::pg {
+
+// The instant at which the engine works: the frozen clock, or the real time to the microsecond.
+rules::Instant now();
+bool clock_is_frozen();
+
+// For the setting lifecycle.clock. An empty text parses as DT_NOBEGIN, which means: not frozen.
+bool parse_clock(const char* value, TimestampTz* result);
+void freeze_clock(TimestampTz instant);
+
+// t + n units of a calendar or clock interval, in the zone now in force (see use_zone).
+rules::Instant add_interval(rules::Instant t, const Interval* span);
+
+// Makes a zone the one in which timestamps are taken apart until restore_zone(). Predicates and step delays count days in
+// the customer's zone, never in that of whoever happens to run them. An unknown name leaves the fallback in force.
+pg_tz* find_zone(const char* name);
+pg_tz* use_zone(pg_tz* zone);
+void restore_zone(pg_tz* previous);
+
+// Runs `body`, which may switch zones as it likes: whatever happens, the session's own is back in force afterwards.
+template <class F>
+void keep_zone(F&& body) {
+    pg_tz* own = use_zone(nullptr);
+    use_zone(own);
+    PG_TRY();
+    {
+        body();
+    }
+    PG_FINALLY();
+    {
+        restore_zone(own);
+    }
+    PG_END_TRY();
+}
+
+// The zone in which a customer's days are counted: the customer's, then the shop's, then UTC. Either may be null or unknown.
+pg_tz* zone_of(const char* customer_zone, pg_tz* shop_zone);
+
+}  // namespace lifecycle::pg

@@ -1,0 +1,91 @@
+// What differs between PostgreSQL 15 and 18, and the only place that asks for the version.
+#pragma once
+
+#if PG_VERSION_NUM < 150000
+#error "pg_lifecycle needs PostgreSQL 15 or later"
+#endif
+
+extern "C" {
+#if PG_VERSION_NUM >= 160000
+#include "utils/guc_hooks.h"
+#include "varatt.h"
+#endif
+#if PG_VERSION_NUM >= 180000
+#include "storage/waiteventset.h"
+#endif
+}
+
+namespace lifecycle::pg {
+
+// Updates a tuple and says whether its index entries must be made anew (false: a heap-only update).
+inline bool update_tuple(Relation relation, ItemPointer tid, TupleTableSlot* slot) {
+#if PG_VERSION_NUM >= 160000
+    TU_UpdateIndexes indexes = TU_None;
+    simple_table_tuple_update(relation, tid, slot, GetActiveSnapshot(), &indexes);
+    return indexes != TU_None;
+#else
+    bool indexes = false;
+    simple_table_tuple_update(relation, tid, slot, GetActiveSnapshot(), &indexes);
+    return indexes;
+#endif
+}
+
+// Parses a timestamptz without touching the catalogs, so that a setting can be read before there is a transaction.
+inline bool decode_datetime(char** field, int* ftype, int nf, int* dtype, struct pg_tm* tm, fsec_t* fsec, int* tz) {
+#if PG_VERSION_NUM >= 160000
+    DateTimeErrorExtra extra;
+    return DecodeDateTime(field, ftype, nf, dtype, tm, fsec, tz, &extra) == 0;
+#else
+    return DecodeDateTime(field, ftype, nf, dtype, tm, fsec, tz) == 0;
+#endif
+}
+
+// Until 16 a tree walker was declared as taking any function, since then one with a void* context: a typed one needs a cast.
+template <class Context>
+inline bool walk_expression(Node* node, bool (*walker)(Node*, Context*), Context* context) {
+#if PG_VERSION_NUM >= 160000
+    return expression_tree_walker(node, reinterpret_cast<tree_walker_callback>(reinterpret_cast<void (*)()>(walker)), context);
+#else
+    return expression_tree_walker(node, reinterpret_cast<bool (*)()>(reinterpret_cast<void (*)()>(walker)), context);
+#endif
+}
+
+template <class Context>
+inline Node* mutate_expression(Node* node, Node* (*mutator)(Node*, Context*), Context* context) {
+#if PG_VERSION_NUM >= 160000
+    return expression_tree_mutator(node, reinterpret_cast<tree_mutator_callback>(reinterpret_cast<void (*)()>(mutator)), context);
+#else
+    return expression_tree_mutator(node, reinterpret_cast<Node* (*)()>(reinterpret_cast<void (*)()>(mutator)), context);
+#endif
+}
+
+inline ItemPointer item_pointer(Datum d) { return static_cast<ItemPointer>(static_cast<void*>(DatumGetPointer(d))); }
+
+// The number of this process in the array of processes, by which another can set its latch.
+inline int my_process_number() {
+#if PG_VERSION_NUM >= 170000
+    return MyProcNumber;
+#else
+    return MyProc->pgprocno;
+#endif
+}
+
+inline PGPROC* process_by_number(int number) { return &ProcGlobal->allProcs[number]; }
+
+inline uint32 worker_wait_event() {
+#if PG_VERSION_NUM >= 170000
+    static uint32 event = 0;
+    if (event == 0) event = WaitEventExtensionNew("LifecycleWorkerMain");
+    return event;
+#else
+    return PG_WAIT_EXTENSION;
+#endif
+}
+
+}  // namespace lifecycle::pg
+
+#ifdef PG_MODULE_MAGIC_EXT
+#define LIFECYCLE_MODULE_MAGIC PG_MODULE_MAGIC_EXT(.name = "pg_lifecycle", .version = "0.1.0")
+#else
+#define LIFECYCLE_MODULE_MAGIC PG_MODULE_MAGIC
+#endif

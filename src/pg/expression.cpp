@@ -1,0 +1,260 @@
+#include "pg/expression.hpp"
+
+#include "pg/text.hpp"
+
+namespace lifecycle::pg {
+
+namespace {
+
+struct Check {
+    const ExpressionRules* rules;
+    ParseState* state;
+    Oid culprit;  // the function that was refused
+};
+
+// Built-in functions that are only "stable" because they look up the name of an enum value.
+bool is_harmless_stable(Oid function) { return function == F_ENUM_IN || function == F_ENUM_OUT; }
+
+// Stable because they depend on TimeZone, which the caller pins.
+bool depends_on_zone_only(Oid function) {
+    switch (function) {
+        case F_TIMESTAMPTZ_PL_INTERVAL:
+        case F_TIMESTAMPTZ_MI_INTERVAL:
+        case F_INTERVAL_PL_TIMESTAMPTZ:
+        case F_DATE_TIMESTAMPTZ:
+        case F_TIMESTAMPTZ_DATE:
+        case F_TIMESTAMPTZ_TIMESTAMP:
+        case F_TIMESTAMP_TIMESTAMPTZ:
+        case F_DATE_TRUNC_TEXT_TIMESTAMPTZ:
+        case F_DATE_PART_TEXT_TIMESTAMPTZ:
+        case F_EXTRACT_TEXT_TIMESTAMPTZ:
+            return true;
+        default:
+            return false;
+    }
+}
+
+bool refused_function(Oid function, void* context) {
+    auto* check = static_cast<Check*>(context);
+    check->culprit = function;
+    if (function >= FirstNormalObjectId) return true;
+    if (func_volatile(function) == PROVOLATILE_IMMUTABLE) return false;
+    if (is_harmless_stable(function)) return false;
+    return !(check->rules->in_zone && depends_on_zone_only(function));
+}
+
+bool is_now(Node* node) {
+    if (IsA(node, FuncExpr)) return castNode(FuncExpr, node)->funcid == F_NOW;
+    if (IsA(node, SQLValueFunction)) return castNode(SQLValueFunction, node)->op == SVFOP_CURRENT_TIMESTAMP;
+    return false;
+}
+
+[[noreturn]] void refuse(Node* node, const Check* check, const char* problem, const char* hint) {
+    ereport(ERROR, errcode(ERRCODE_FEATURE_NOT_SUPPORTED), errmsg("%s cannot be used in %s", problem, check->rules->what),
+            hint ? errhint("%s", hint) : 0, parser_errposition(check->state, exprLocation(node)));
+}
+
+[[noreturn]] void refuse_function(Node* node, Check* check) {
+    Oid function = check->culprit;
+    const char* name = get_func_name(function);
+    const char* hint;
+    if (function >= FirstNormalObjectId)
+        hint = "Only functions that are part of PostgreSQL can be used here, so that no code of anybody's runs with another's rights.";
+    else if (func_volatile(function) == PROVOLATILE_VOLATILE)
+        hint = "The result must depend on nothing but the row.";
+    else if (depends_on_zone_only(function))
+        hint = "The result depends on the session's TimeZone; name the zone, as in created_at AT TIME ZONE 'UTC'.";
+    else
+        hint = "The result may depend on a table, a file or a setting; it must depend on nothing but the row.";
+    ereport(ERROR, errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+            errmsg("function %s cannot be used in %s", name ? name : "?", check->rules->what), errhint("%s", hint),
+            parser_errposition(check->state, exprLocation(node)));
+}
+
+bool check_node(Node* node, Check* check) {
+    if (node == nullptr) return false;
+    const ExpressionRules* rules = check->rules;
+    switch (nodeTag(node)) {
+        case T_Var: {
+            auto* var = castNode(Var, node);
+            if (var->varattno <= 0) refuse(node, check, "a whole row or a system column", nullptr);
+            if (rules->columns > 0 && var->varattno > rules->columns)
+                refuse(node, check, "an internal column", "Only the documented columns can be used.");
+            return false;
+        }
+        case T_FuncExpr:
+        case T_SQLValueFunction:
+            if (is_now(node)) {
+                if (!rules->clock)
+                    refuse(node, check, "the current time", "The result must depend on nothing but the row.");
+                return false;
+            }
+            if (IsA(node, SQLValueFunction))
+                refuse(node, check, "a value of the session", "The result must depend on nothing but the row.");
+            if (castNode(FuncExpr, node)->funcretset) refuse(node, check, "a set-returning function", nullptr);
+            break;
+        case T_SubLink:
+        case T_SubPlan:
+            refuse(node, check, "a subquery", "An expression sees one row; use the columns that are there.");
+        case T_Aggref:
+        case T_GroupingFunc:
+        case T_WindowFunc:
+            refuse(node, check, "an aggregate or window function", nullptr);
+        case T_Param:
+            refuse(node, check, "a parameter", "Write the value itself.");
+        case T_Const:
+        case T_OpExpr:
+        case T_DistinctExpr:
+        case T_NullIfExpr:
+        case T_ScalarArrayOpExpr:
+        case T_BoolExpr:
+        case T_RelabelType:
+        case T_CoerceViaIO:
+        case T_ArrayCoerceExpr:
+        case T_ArrayExpr:
+        case T_CaseExpr:
+        case T_CaseWhen:
+        case T_CaseTestExpr:
+        case T_CoalesceExpr:
+        case T_MinMaxExpr:
+        case T_NullTest:
+        case T_BooleanTest:
+        case T_SubscriptingRef:
+        case T_CollateExpr:
+        case T_NamedArgExpr:
+        case T_List:
+            break;
+        default:
+            refuse(node, check, "this kind of expression", nullptr);
+    }
+    if (check_functions_in_node(node, refused_function, check)) refuse_function(node, check);
+    return walk_expression(node, check_node, check);
+}
+
+// A text is one expression and nothing else: this parse mode would accept FROM, WHERE, LIMIT and the rest as well.
+Node* parse_single_expression(const char* text, const ExpressionRules& rules) {
+    List* statements = raw_parser(text, RAW_PARSE_PLPGSQL_EXPR);
+    if (list_length(statements) == 1) {
+        auto* select = castNode(SelectStmt, linitial_node(RawStmt, statements)->stmt);
+        if (select->op == SETOP_NONE && list_length(select->targetList) == 1 && select->distinctClause == NIL &&
+            select->intoClause == nullptr && select->fromClause == NIL && select->whereClause == nullptr &&
+            select->groupClause == NIL && select->havingClause == nullptr && select->windowClause == NIL &&
+            select->valuesLists == NIL && select->sortClause == NIL && select->limitOffset == nullptr &&
+            select->limitCount == nullptr && select->lockingClause == NIL && select->withClause == nullptr) {
+            auto* target = linitial_node(ResTarget, select->targetList);
+            if (target->name == nullptr && target->indirection == NIL) return target->val;
+        }
+    }
+    ereport(ERROR, errcode(ERRCODE_SYNTAX_ERROR), errmsg("%s must be a single SQL expression", rules.what),
+            errdetail("It reads: %s", text));
+}
+
+Node* coerce(ParseState* state, Node* expression, const ExpressionRules& rules) {
+    Oid type = exprType(expression);
+    if (type == rules.type) return expression;
+    if (rules.type == TIMESTAMPTZOID && (type == TIMESTAMPOID || type == DATEOID))
+        ereport(ERROR, errcode(ERRCODE_DATATYPE_MISMATCH),
+                errmsg("%s is of type %s, which does not say in which time zone", rules.what, format_type_be(type)),
+                errhint("Name the zone the shop means, as in %s.",
+                        type == DATEOID ? "order_date::timestamp AT TIME ZONE 'Europe/Berlin'"
+                                        : "created_at AT TIME ZONE 'UTC'"),
+                parser_errposition(state, exprLocation(expression)));
+
+    // Ids of any type become text; anything else must fit without a cast that could fail for some row.
+    CoercionContext how = rules.type == TEXTOID ? COERCION_EXPLICIT : COERCION_ASSIGNMENT;
+    Node* coerced = coerce_to_target_type(state, expression, type, rules.type, -1, how, COERCE_IMPLICIT_CAST, -1);
+    if (coerced == nullptr)
+        ereport(ERROR, errcode(ERRCODE_DATATYPE_MISMATCH),
+                errmsg("%s must be of type %s, not %s", rules.what, format_type_be(rules.type), format_type_be(type)),
+                errhint("Cast it, if the value can be converted."),
+                parser_errposition(state, exprLocation(expression)));
+    return coerced;
+}
+
+Node* now_to_parameter(Node* node, void* context) {
+    if (node == nullptr) return nullptr;
+    if (is_now(node)) {
+        auto* parameter = makeNode(Param);
+        parameter->paramkind = PARAM_EXTERN;
+        parameter->paramid = kClockParameter;
+        parameter->paramtype = TIMESTAMPTZOID;
+        parameter->paramtypmod = -1;
+        parameter->location = exprLocation(node);
+        return reinterpret_cast<Node*>(parameter);
+    }
+    return mutate_expression(node, now_to_parameter, context);
+}
+
+// Puts the caret under the user's own text instead of somewhere in the statement that carried it.
+void transpose_error(void* text) { function_parse_error_transpose(static_cast<const char*>(text)); }
+
+bool collect_columns(Node* node, Bitmapset** columns) {
+    if (node == nullptr) return false;
+    if (IsA(node, Var)) {
+        *columns = bms_add_member(*columns, castNode(Var, node)->varattno);
+        return false;
+    }
+    return walk_expression(node, collect_columns, columns);
+}
+
+}  // namespace
+
+Node* compile_expression(const char* text, Relation relation, const ExpressionRules& rules) {
+    ErrorContextCallback callback{};
+    callback.callback = transpose_error;
+    callback.arg = const_cast<char*>(text);
+    callback.previous = error_context_stack;
+    error_context_stack = &callback;
+
+    Node* raw = parse_single_expression(text, rules);
+    ParseState* state = make_parsestate(nullptr);
+    state->p_sourcetext = text;
+    ParseNamespaceItem* row = addRangeTableEntryForRelation(state, relation, AccessShareLock, nullptr, false, true);
+    addNSItemToQuery(state, row, true, true, true);
+    Node* expression = transformExpr(state, raw, EXPR_KIND_WHERE);
+    expression = coerce(state, expression, rules);
+    assign_expr_collations(state, expression);
+
+    Check check{&rules, state, InvalidOid};
+    check_node(expression, &check);
+    if (rules.clock) expression = now_to_parameter(expression, nullptr);
+    free_parsestate(state);
+
+    error_context_stack = callback.previous;
+    return expression;
+}
+
+Evaluator* make_evaluator(TupleDesc row, int parameters) {
+    auto* evaluator = static_cast<Evaluator*>(palloc0(sizeof(Evaluator)));
+    evaluator->context = CreateStandaloneExprContext();
+    evaluator->slot = MakeSingleTupleTableSlot(row, &TTSOpsVirtual);
+    evaluator->context->ecxt_scantuple = evaluator->slot;
+    if (parameters > 0) {
+        evaluator->parameters = makeParamList(parameters);
+        for (int i = 0; i < parameters; ++i) {
+            evaluator->parameters->params[i].ptype = TIMESTAMPTZOID;
+            evaluator->parameters->params[i].isnull = true;
+        }
+        evaluator->context->ecxt_param_list_info = evaluator->parameters;
+    }
+    return evaluator;
+}
+
+ExprState* prepare(Node* expression, Evaluator* evaluator) {
+    auto* planned = expression_planner(static_cast<Expr*>(static_cast<void*>(expression)));
+    return ExecInitExprWithParams(planned, evaluator->parameters);
+}
+
+void set_parameter(Evaluator* evaluator, int number, Datum value, bool null) {
+    ParamExternData& parameter = evaluator->parameters->params[number - 1];
+    parameter.value = value;
+    parameter.isnull = null;
+}
+
+Bitmapset* columns_of(Node* expression) {
+    Bitmapset* columns = nullptr;
+    collect_columns(expression, &columns);
+    return columns;
+}
+
+}  // namespace lifecycle::pg

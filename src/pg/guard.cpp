@@ -1,0 +1,113 @@
+#include "pg/guard.hpp"
+
+#include "pg/catalog.hpp"
+
+namespace lifecycle::pg {
+
+namespace {
+int guc_level = 0;  // of the innermost as_owner() that fixed its search_path; 0: none has
+}
+
+bool passes_through(int sqlstate) {
+    switch (sqlstate) {
+        case ERRCODE_QUERY_CANCELED:
+        case ERRCODE_ADMIN_SHUTDOWN:
+        case ERRCODE_CRASH_SHUTDOWN:
+        case ERRCODE_CANNOT_CONNECT_NOW:
+        case ERRCODE_DATABASE_DROPPED:
+        case ERRCODE_IDLE_SESSION_TIMEOUT:
+        case ERRCODE_IDLE_IN_TRANSACTION_SESSION_TIMEOUT:
+            return true;
+        default:
+            // Class 40, transaction rollback: serialization failure, deadlock.
+            return ERRCODE_TO_CATEGORY(sqlstate) == ERRCODE_TO_CATEGORY(ERRCODE_TRANSACTION_ROLLBACK);
+    }
+}
+
+void fix_search_path() {
+    if (guc_level != 0) return;
+    guc_level = NewGUCNestLevel();
+    set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+}
+
+namespace detail {
+
+// The frames of PG_TRY below hold no C++ object at all.
+
+ErrorData* protect(Body body, void* arg) {
+    MemoryContext context = CurrentMemoryContext;
+    ResourceOwner owner = CurrentResourceOwner;
+    ErrorData* volatile error = nullptr;
+    int outer_level = guc_level;
+
+    BeginInternalSubTransaction(nullptr);
+    MemoryContextSwitchTo(context);
+    PG_TRY();
+    {
+        body(arg);
+        ReleaseCurrentSubTransaction();
+        MemoryContextSwitchTo(context);
+        CurrentResourceOwner = owner;
+    }
+    PG_CATCH();
+    {
+        guc_level = outer_level;
+        MemoryContextSwitchTo(context);
+        if (passes_through(geterrcode())) PG_RE_THROW();
+        error = CopyErrorData();
+        FlushErrorState();
+        RollbackAndReleaseCurrentSubTransaction();
+        MemoryContextSwitchTo(context);
+        CurrentResourceOwner = owner;
+    }
+    PG_END_TRY();
+    return error;
+}
+
+ErrorData* attempt(Body body, void* arg) {
+    MemoryContext context = CurrentMemoryContext;
+    ErrorData* volatile error = nullptr;
+
+    PG_TRY();
+    {
+        body(arg);
+    }
+    PG_CATCH();
+    {
+        MemoryContextSwitchTo(context);
+        if (passes_through(geterrcode())) PG_RE_THROW();
+        error = CopyErrorData();
+        FlushErrorState();
+    }
+    PG_END_TRY();
+    return error;
+}
+
+void as_owner(Body body, void* arg) {
+    Oid user;
+    int security;
+    int outer_level = guc_level;
+    GetUserIdAndSecContext(&user, &security);
+    SetUserIdAndSecContext(extension_owner(), security | SECURITY_LOCAL_USERID_CHANGE | SECURITY_NOFORCE_RLS);
+    guc_level = 0;
+
+    // On an error the (sub)transaction's abort restores the user and the settings; only our own note of it is left to mend.
+    PG_TRY();
+    {
+        body(arg);
+    }
+    PG_CATCH();
+    {
+        guc_level = outer_level;
+        PG_RE_THROW();
+    }
+    PG_END_TRY();
+
+    if (guc_level != 0) AtEOXact_GUC(true, guc_level);
+    guc_level = outer_level;
+    SetUserIdAndSecContext(user, security);
+}
+
+}  // namespace detail
+
+}  // namespace lifecycle::pg

@@ -1,0 +1,13 @@
+-- The clock, and the notice that configuration has changed.
+
+REVOKE ALL ON SCHEMA lifecycle FROM PUBLIC;
+
+CREATE FUNCTION lifecycle.now() RETURNS timestamptz
+    LANGUAGE c STABLE PARALLEL SAFE
+    AS 'MODULE_PATHNAME', 'lifecycle_now';
+COMMENT ON FUNCTION lifecycle.now() IS 'The clock of pg_lifecycle: the start of the statement, or the instant at which the setting lifecycle.clock has frozen it';
+
+CREATE FUNCTION lifecycle.config_changed() RETURNS trigger
+    LANGUAGE c
+    AS 'MODULE_PATHNAME', 'lifecycle_config_changed';
+COMMENT ON FUNCTION lifecycle.config_changed() IS 'Trigger of the configuration tables: tells every session to read them anew';

@@ -1,0 +1,23 @@
+// The settings of the extension (lifecycle.*). Configuration of the shop itself lives in tables; these are about running.
+#pragma once
+
+#include "pg/postgres.hpp"
+
+namespace lifecycle::pg {
+
+struct Settings {
+    bool worker;                // lifecycle.worker: start background workers at all
+    int worker_nap;             // lifecycle.worker_nap, ms: longest sleep when nothing is due
+    int batch_size;             // lifecycle.batch_size: customers per transaction of a tick
+    int on_error;               // lifecycle.on_error
+    char* fault;                // lifecycle.fault: fault injection for tests
+    char* clock;                // lifecycle.clock
+};
+
+enum OnError { kQuarantine, kRaise };
+
+extern Settings settings;
+
+void define_settings();
+
+}  // namespace lifecycle::pg

@@ -1,0 +1,97 @@
+#include "pg/shared.hpp"
+
+namespace lifecycle::pg {
+
+namespace {
+
+Shared* state = nullptr;
+shmem_request_hook_type previous_request = nullptr;
+shmem_startup_hook_type previous_startup = nullptr;
+
+rules::Instant due_at_commit = rules::kNever;
+bool launcher_at_commit = false;
+bool callback_registered = false;
+
+void request() {
+    if (previous_request) previous_request();
+    RequestAddinShmemSpace(sizeof(Shared));
+    RequestNamedLWLockTranche("pg_lifecycle", 1);
+}
+
+void startup() {
+    if (previous_startup) previous_startup();
+    bool found;
+    LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
+    state = static_cast<Shared*>(ShmemInitStruct("pg_lifecycle", sizeof(Shared), &found));
+    if (!found) {
+        memset(state, 0, sizeof *state);
+        state->lock = &GetNamedLWLockTranche("pg_lifecycle")->lock;
+        state->launcher_latch_owner = -1;
+        for (WorkerSlot& slot : state->slots) slot.latch_owner = -1;
+    }
+    LWLockRelease(AddinShmemInitLock);
+}
+
+// Nothing in here may fail: an error while a transaction commits brings the whole server down.
+void notify_workers() {
+    int latch_owner = -1;
+    int launcher = -1;
+    LWLockAcquire(state->lock, LW_SHARED);
+    WorkerSlot* slot = find_slot(MyDatabaseId);
+    if (due_at_commit != rules::kNever && slot != nullptr && due_at_commit < slot->sleeps_until) latch_owner = slot->latch_owner;
+    if (launcher_at_commit || (slot == nullptr && due_at_commit != rules::kNever)) launcher = state->launcher_latch_owner;
+    LWLockRelease(state->lock);
+    wake(latch_owner);
+    wake(launcher);
+}
+
+void at_transaction_end(XactEvent event, void*) {
+    if (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT && event != XACT_EVENT_PREPARE) return;
+    if (event == XACT_EVENT_COMMIT && state != nullptr && (due_at_commit != rules::kNever || launcher_at_commit))
+        notify_workers();
+    due_at_commit = rules::kNever;
+    launcher_at_commit = false;
+}
+
+void register_callback() {
+    if (callback_registered) return;
+    RegisterXactCallback(at_transaction_end, nullptr);
+    callback_registered = true;
+}
+
+}  // namespace
+
+Shared* shared() { return state; }
+
+void request_shared_memory() {
+    previous_request = shmem_request_hook;
+    shmem_request_hook = request;
+    previous_startup = shmem_startup_hook;
+    shmem_startup_hook = startup;
+}
+
+void wake_worker_at_commit(rules::Instant due) {
+    if (state == nullptr) return;
+    register_callback();
+    if (due < due_at_commit) due_at_commit = due;
+}
+
+void wake_launcher_at_commit() {
+    if (state == nullptr) return;
+    register_callback();
+    launcher_at_commit = true;
+}
+
+WorkerSlot* find_slot(Oid database) {
+    for (WorkerSlot& slot : state->slots) {
+        if (slot.database == database) return &slot;
+    }
+    return nullptr;
+}
+
+void wake(int latch_owner) {
+    // By number and not by address: the array of processes is always there, a latch that was remembered may not be.
+    if (latch_owner >= 0) SetLatch(&process_by_number(latch_owner)->procLatch);
+}
+
+}  // namespace lifecycle::pg

@@ -1,0 +1,39 @@
+#include "pg/statement.hpp"
+
+#include "pg/guard.hpp"
+
+namespace lifecycle::pg {
+
+void open_spi() {
+    if (SPI_connect() != SPI_OK_CONNECT) elog(ERROR, "SPI_connect failed");
+}
+
+void close_spi() { SPI_finish(); }
+
+uint64 Statement::run(std::span<const Datum> args, const char* nulls) {
+    if (!qualified) fix_search_path();
+    if (plan == nullptr) {
+        int count = 0;
+        while (count < static_cast<int>(std::size(types)) && OidIsValid(types[count])) ++count;
+        SPIPlanPtr fresh = SPI_prepare(sql, count, types);
+        if (fresh == nullptr) elog(ERROR, "could not prepare \"%s\": %s", sql, SPI_result_code_string(SPI_result));
+        SPI_keepplan(fresh);
+        plan = fresh;
+    }
+    int result = SPI_execute_plan(plan, const_cast<Datum*>(args.data()), nulls, false, 0);
+    if (result < 0) elog(ERROR, "could not run \"%s\": %s", sql, SPI_result_code_string(result));
+    return SPI_processed;
+}
+
+Cell cell(uint64 row, int n) {
+    bool null;
+    Datum value = SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, n, &null);
+    return {value, null};
+}
+
+std::string_view text_cell(uint64 row, int n) {
+    auto [value, null] = cell(row, n);
+    return null ? std::string_view{} : view(to_text(view(value)));
+}
+
+}  // namespace lifecycle::pg

@@ -1,0 +1,32 @@
+// Prepared statements: planned once per session and kept.
+#pragma once
+
+#include "pg/text.hpp"
+
+namespace lifecycle::pg {
+
+// A fixed statement of ours. Declared static where it is used; the plan is made at its first run. The text qualifies every table;
+// unless it also qualifies every operator and says so, it runs with search_path fixed to pg_catalog.
+struct Statement {
+    const char* sql;
+    Oid types[10] = {};  // of $1, $2, ...; InvalidOid ends the list
+    bool qualified = false;
+    SPIPlanPtr plan = nullptr;
+
+    // Between open_spi() and close_spi(). Returns the number of rows; they are in SPI_tuptable.
+    uint64 run(std::span<const Datum> args = {}, const char* nulls = nullptr);
+};
+
+void open_spi();
+void close_spi();
+
+// Column `n` (from 1) of row `row` of the last result.
+struct Cell {
+    Datum value;
+    bool null;
+};
+Cell cell(uint64 row, int n);
+// Of a text column, copied into the current memory context, which outlives close_spi() if the caller has seen to it.
+std::string_view text_cell(uint64 row, int n);
+
+}  // namespace lifecycle::pg

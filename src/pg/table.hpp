@@ -1,0 +1,33 @@
+// Writing our own tables without a statement: many rows at once, and no executor start for one.
+//
+// Meant for tables whose rows this module alone writes: no trigger, check, foreign key or generated column of theirs is
+// evaluated, and their indexes are plain. Rows are visible to what follows after written().
+#pragma once
+
+#include "pg/array.hpp"
+
+namespace lifecycle::pg {
+
+struct TableWriter {
+    Relation relation;
+    Relation indexes[4];
+    IndexInfo* infos[4];
+    int index_count;
+    Array<TupleTableSlot*> slots;  // rows waiting for the next flush
+    size_t waiting;
+    TupleTableSlot* single;
+};
+
+TableWriter* open_writer(Oid table);
+void close_writer(TableWriter* writer);  // flushes
+
+// The values are copied; the row is written at the latest when the writer is closed.
+void insert(TableWriter* writer, const Datum* values, const bool* nulls);
+// The row at `tid`, which this transaction has locked.
+void update(TableWriter* writer, ItemPointer tid, const Datum* values, const bool* nulls);
+void remove(TableWriter* writer, ItemPointer tid);
+
+// Makes what was written visible to the statements that follow.
+inline void written() { CommandCounterIncrement(); }
+
+}  // namespace lifecycle::pg

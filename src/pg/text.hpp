@@ -1,0 +1,36 @@
+// Strings and arrays as SQL sees them.
+#pragma once
+
+#include <cstring>
+#include <string_view>
+
+#include "pg/array.hpp"
+
+namespace lifecycle::pg {
+
+inline std::string_view view(const text* t) {
+    return {VARDATA_ANY(t), static_cast<size_t>(VARSIZE_ANY_EXHDR(t))};
+}
+// Of a text datum that may be toasted; the bytes live as long as the current memory context.
+inline std::string_view view(Datum d) { return view(DatumGetTextPP(d)); }
+inline text* to_text(std::string_view s) { return cstring_to_text_with_len(s.data(), static_cast<int>(s.size())); }
+inline Datum to_datum(std::string_view s) { return PointerGetDatum(to_text(s)); }
+inline char* to_cstring(std::string_view s) { return pnstrdup(s.data(), s.size()); }
+
+// By bytes, as COLLATE "C" has it.
+inline int compare(std::string_view a, std::string_view b) { return a.compare(b); }
+
+Datum text_array(std::span<const Datum> elements, const bool* nulls = nullptr);
+Datum instant_array(std::span<const Datum> elements, const bool* nulls = nullptr);
+Datum numeric_array(std::span<const Datum> elements);
+Datum int4_array(std::span<const Datum> elements);
+
+// The elements of a one-dimensional array; nulls may be null where there can be none.
+struct Elements {
+    Datum* values;
+    bool* nulls;
+    int count;
+};
+Elements elements_of(Datum array);
+
+}  // namespace lifecycle::pg

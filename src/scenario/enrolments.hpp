@@ -1,0 +1,33 @@
+#pragma once
+
+#include "customer/change.hpp"
+
+namespace lifecycle::scenario {
+
+// A message that has fallen due.
+struct Message {
+    Datum customer;
+    Datum scenario;
+    Datum anchor;
+    int position;
+    Instant due;
+    Instant expires;
+};
+
+// An enrolment that has ended before its time: what waits in the outbox for it loses its reason.
+struct Ended {
+    Datum customer;
+    Datum scenario;
+    Datum anchor;
+    Datum reason;
+};
+
+struct Outgoing {
+    pg::Array<Message> messages;
+    pg::Array<Ended> ended;
+};
+
+// Starts enrolments, ends those whose goal is met or whose reason has gone, and decides the steps that are due.
+void advance(Batch batch, Outgoing* outgoing);
+
+}  // namespace lifecycle::scenario

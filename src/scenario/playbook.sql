@@ -1,0 +1,70 @@
+-- The playbook: what a shop gets on the first day, as rows to be edited.
+
+CREATE FUNCTION lifecycle.install_playbook() RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+    AS $$
+BEGIN
+    INSERT INTO lifecycle.loyalty_program (name) VALUES ('loyalty') ON CONFLICT DO NOTHING;
+
+    INSERT INTO lifecycle.tier (name, rank, min_spend, benefits) VALUES
+        ('bronze', 1,  100, '{"free_returns": true}'),
+        ('silver', 2,  500, '{"free_returns": true, "free_shipping": true}'),
+        ('gold',   3, 1000, '{"free_returns": true, "free_shipping": true, "early_access": true}'),
+        ('vip',    4, 5000, '{"free_returns": true, "free_shipping": true, "early_access": true, "product_testers": true}')
+    ON CONFLICT (name) DO NOTHING;
+
+    INSERT INTO lifecycle.segment (name, dimension, rank, predicate, description) VALUES
+        ('prospect', 'lifecycle', 1,
+         'order_count = 0',
+         'no order yet'),
+        ('reactivated', 'lifecycle', 2,
+         $p$last_order_at > now() - interval '60 days' AND last_order_at > previous_order_at + interval '90 days'$p$,
+         'ordered within 60 days, after a gap of more than 90 days'),
+        ('new', 'lifecycle', 3,
+         $p$order_count = 1 AND last_order_at > now() - interval '60 days'$p$,
+         'one order, within 60 days'),
+        ('active', 'lifecycle', 4,
+         $p$last_order_at > now() - interval '60 days'$p$,
+         'last order within 60 days'),
+        ('at_risk', 'lifecycle', 5,
+         $p$last_order_at <= now() - interval '60 days' AND last_order_at > now() - interval '90 days'$p$,
+         'last order 60 to 90 days ago'),
+        ('dormant', 'lifecycle', 6,
+         $p$last_order_at <= now() - interval '90 days' AND last_order_at > now() - interval '180 days'$p$,
+         'last order 90 to 180 days ago'),
+        ('lost', 'lifecycle', 7,
+         $p$last_order_at <= now() - interval '180 days'$p$,
+         'last order more than 180 days ago')
+    ON CONFLICT (name) DO NOTHING;
+
+    INSERT INTO lifecycle.channel (name, consent) VALUES
+        ('email', 'email')
+    ON CONFLICT (name) DO NOTHING;
+
+    INSERT INTO lifecycle.scenario (name, trigger, goal, max_age) VALUES
+        ('win_back',      'segment_entered:at_risk', 'order_placed', '7 days'),
+        ('loyalty',       'tier_reached',            NULL,           '1 day'),
+        ('post_purchase', 'order_placed',            NULL,           '1 day')
+    ON CONFLICT (name) DO NOTHING;
+
+    INSERT INTO lifecycle.step (scenario, position, delay, not_after, class, template, subject, content) VALUES
+        ('win_back', 1, '0', '14 days', 'marketing', 'win_back_we_miss_you',
+         '{"de": "Wir vermissen Sie", "en": "We miss you"}',
+         '{"de": {"body": "Es ist eine Weile her. Das hat sich seit Ihrem letzten Besuch getan."},
+           "en": {"body": "It has been a while. Here is what is new since your last visit."}}'),
+        ('win_back', 2, '30 days', '44 days', 'marketing', 'win_back_come_back',
+         '{"de": "Ein Gutschein zum Wiederkommen", "en": "A coupon to come back"}',
+         '{"de": {"body": "Kommen Sie zurück: dieser Gutschein wartet auf Sie."},
+           "en": {"body": "Come back: this coupon is waiting for you."}}'),
+        ('loyalty', 1, '0', '7 days', 'transactional', 'loyalty_tier_reached',
+         '{"de": "Ihr neuer Status", "en": "Your new status"}',
+         '{"de": {"body": "Sie haben eine neue Stufe erreicht. Das sind Ihre Vorteile."},
+           "en": {"body": "You have reached a new tier. These are your benefits."}}'),
+        ('post_purchase', 1, '0', '3 days', 'transactional', 'order_confirmed',
+         '{"de": "Danke für Ihre Bestellung", "en": "Thank you for your order"}',
+         '{"de": {"body": "Ihre Bestellung ist eingegangen."},
+           "en": {"body": "We have received your order."}}')
+    ON CONFLICT (scenario, position) DO NOTHING;
+END
+$$;
+COMMENT ON FUNCTION lifecycle.install_playbook() IS 'Inserts the tiers, segments, channels, scenarios and steps of the playbook. Rows that exist are left alone; scenarios come as drafts';

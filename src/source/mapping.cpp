@@ -1,0 +1,201 @@
+// Mappings: how the columns of a shop's table give the fields of a fact.
+#include "pg/catalog.hpp"
+#include "pg/guard.hpp"
+#include "pg/memory.hpp"
+#include "pg/statement.hpp"
+#include "source/source.hpp"
+
+namespace lifecycle::source {
+
+namespace {
+
+constexpr FieldSpec kCustomerFields[] = {
+    {"customer", TEXTOID, true},   {"email", TEXTOID, false},     {"phone", TEXTOID, false},
+    {"first_name", TEXTOID, false}, {"last_name", TEXTOID, false}, {"locale", TEXTOID, false},
+    {"time_zone", TEXTOID, false}, {"birthday", DATEOID, false},  {"created_at", TIMESTAMPTZOID, false},
+    {"tags", TEXTARRAYOID, false}, {"attributes", JSONBOID, false}};
+constexpr FieldSpec kOrderFields[] = {
+    {"customer", TEXTOID, true},          {"order", TEXTOID, true},   {"amount", NUMERICOID, true},
+    {"placed_at", TIMESTAMPTZOID, true}, {"currency", TEXTOID, false}, {"cart", TEXTOID, false},
+    {"coupon", TEXTOID, false}};
+constexpr FieldSpec kRefundFields[] = {
+    {"customer", TEXTOID, true},            {"refund", TEXTOID, true},   {"amount", NUMERICOID, true},
+    {"refunded_at", TIMESTAMPTZOID, true}, {"currency", TEXTOID, false}, {"order", TEXTOID, false}};
+constexpr FieldSpec kConsentFields[] = {
+    {"customer", TEXTOID, true}, {"channel", TEXTOID, true}, {"status", TEXTOID, true},
+    {"changed_at", TIMESTAMPTZOID, true}, {"evidence", TEXTOID, false}};
+
+constexpr KindSpec kKinds[] = {{"customer", FactKind::customer, kCustomerFields},
+                               {"order", FactKind::order, kOrderFields},
+                               {"refund", FactKind::refund, kRefundFields},
+                               {"consent", FactKind::consent, kConsentFields}};
+
+const char* list_fields(const KindSpec& kind) {
+    StringInfoData text;
+    initStringInfo(&text);
+    for (const FieldSpec& field : kind.fields)
+        appendStringInfo(&text, "%s%s%s", text.len > 0 ? ", " : "", field.name, field.required ? "*" : "");
+    return text.data;
+}
+
+// The value of a key of the mapping as text; nullptr: there is none.
+const char* mapped(Datum mapping, const char* field) {
+    Jsonb* object = DatumGetJsonbP(mapping);
+    JsonbValue buffer;
+    JsonbValue* value = getKeyJsonValueFromContainer(&object->root, field, strlen(field), &buffer);
+    if (value == nullptr || value->type == jbvNull) return nullptr;
+    if (value->type != jbvString)
+        ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("field \"%s\" of the mapping is not a string", field),
+                errhint("Give each field as an SQL expression in a string, such as \"total_cents / 100.0\"."));
+    return pnstrdup(value->val.string.val, value->val.string.len);
+}
+
+void check_field_names(Datum mapping, const KindSpec& kind) {
+    Jsonb* object = DatumGetJsonbP(mapping);
+    if (!JB_ROOT_IS_OBJECT(object))
+        ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("the mapping is not a JSON object"),
+                errhint("Write it like {\"order\": \"id\", \"customer\": \"user_id\", ...}."));
+    JsonbIterator* iterator = JsonbIteratorInit(&object->root);
+    JsonbValue value;
+    JsonbIteratorToken token;
+    while ((token = JsonbIteratorNext(&iterator, &value, true)) != WJB_DONE) {
+        if (token != WJB_KEY) continue;
+        std::string_view key{value.val.string.val, static_cast<size_t>(value.val.string.len)};
+        bool known = false;
+        for (const FieldSpec& field : kind.fields) known |= key == field.name;
+        if (!known)
+            ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+                    errmsg("kind \"%s\" has no field \"%s\"", kind.name, pg::to_cstring(key)),
+                    errhint("Its fields are %s.", list_fields(kind)));
+    }
+}
+
+pg::Statement read_source{
+    .sql = "SELECT s.source_id, s.relation, s.kind, s.mapping, s.filter FROM lifecycle.source AS s WHERE s.name = $1",
+    .types = {TEXTOID}};
+
+struct Cached {
+    Source* source;
+    MemoryContext context;
+    uint64 sources;
+    uint64 config;
+};
+
+pg::Array<Cached> cache;  // a shop attaches a handful of tables
+
+Source* load(const char* name) {
+    Source* fresh = nullptr;
+    MemoryContext context = AllocSetContextCreate(CacheMemoryContext, "pg_lifecycle source", ALLOCSET_DEFAULT_SIZES);
+    pg::as_owner([&] {
+        pg::fix_search_path();
+        pg::open_spi();
+        Datum arg = CStringGetTextDatum(name);
+        if (read_source.run({&arg, 1}) == 0)
+            ereport(ERROR, errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("source \"%s\" is not attached", name),
+                    errhint("SELECT lifecycle.attach(...), or drop its triggers from the table."));
+        int32 id = DatumGetInt32(pg::cell(0, 1).value);
+        Oid oid = DatumGetObjectId(pg::cell(0, 2).value);
+        pg::watch_source(oid);
+        MemoryContext caller = MemoryContextSwitchTo(context);
+        Relation relation = relation_open(oid, AccessShareLock);
+        auto filter = pg::cell(0, 5);
+        fresh = compile_source(pstrdup(name), relation, pg::view(pg::cell(0, 3).value), pg::cell(0, 4).value, filter.value,
+                               filter.null);
+        fresh->id = id;
+        relation_close(relation, NoLock);
+        MemoryContextSwitchTo(caller);
+        pg::close_spi();
+    });
+    return fresh;
+}
+
+}  // namespace
+
+const KindSpec* find_kind(std::string_view name) {
+    for (const KindSpec& kind : kKinds) {
+        if (name == kind.name) return &kind;
+    }
+    return nullptr;
+}
+
+Source* compile_source(std::string_view name, Relation relation, std::string_view kind_name, Datum mapping, Datum filter,
+                       bool no_filter) {
+    const KindSpec* kind = find_kind(kind_name);
+    if (kind == nullptr)
+        ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("kind \"%s\" is not known", pg::to_cstring(kind_name)),
+                errhint("The kinds are customer, order, refund and consent."));
+    check_field_names(mapping, *kind);
+
+    auto* source = pg::make<Source>();
+    source->name = name;
+    source->kind = kind;
+    source->relation = RelationGetRelid(relation);
+    source->evaluator = pg::make_evaluator(CreateTupleDescCopy(RelationGetDescr(relation)), 0);
+    for (const FieldSpec& field : kind->fields) {
+        const char* text = mapped(mapping, field.name);
+        if (text == nullptr) {
+            if (field.required)
+                ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+                        errmsg("the mapping of kind \"%s\" lacks field \"%s\"", kind->name, field.name),
+                        errhint("Its fields are %s; those marked with * are required.", list_fields(*kind)));
+            source->fields.push(nullptr);
+            continue;
+        }
+        const char* what = psprintf("field \"%s\" of the mapping", field.name);
+        Node* expression = pg::compile_expression(text, relation, {.what = what, .type = field.type});
+        source->columns = bms_add_members(source->columns, pg::columns_of(expression));
+        source->fields.push(pg::prepare(expression, source->evaluator));
+    }
+    if (!no_filter) {
+        Node* expression = pg::compile_expression(pg::to_cstring(pg::view(filter)), relation, {.what = "the filter", .type = BOOLOID});
+        source->columns = bms_add_members(source->columns, pg::columns_of(expression));
+        source->filter = pg::prepare(expression, source->evaluator);
+    }
+    return source;
+}
+
+Source* find_source(const char* name) {
+    uint64 sources = pg::source_generation();
+    uint64 config = pg::config_generation();
+    for (Cached& c : cache) {
+        if (c.source->name != name) continue;
+        if (c.sources == sources && c.config == config) return c.source;
+        c = cache[--cache.size];  // its memory stays: a statement further out may be using it
+        break;
+    }
+    Source* fresh = load(name);
+    MemoryContext caller = MemoryContextSwitchTo(TopMemoryContext);
+    cache.push({fresh, nullptr, pg::source_generation(), pg::config_generation()});
+    MemoryContextSwitchTo(caller);
+    return fresh;
+}
+
+}  // namespace lifecycle::source
+
+using namespace lifecycle;
+
+// The row trigger of lifecycle.source: a mapping that cannot work is refused.
+LIFECYCLE_FUNCTION(lifecycle_check_source) {
+    auto* trigger = castNode(TriggerData, fcinfo->context);
+    HeapTuple row = TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) ? trigger->tg_newtuple : trigger->tg_trigtuple;
+    TupleDesc layout = RelationGetDescr(trigger->tg_relation);
+    auto field = [&](const char* name, bool* null) { return SPI_getbinval(row, layout, SPI_fnumber(layout, name), null); };
+    bool no_relation, no_kind, no_mapping, no_filter;
+    Datum oid = field("relation", &no_relation);
+    Datum kind = field("kind", &no_kind);
+    Datum mapping = field("mapping", &no_mapping);
+    Datum filter = field("filter", &no_filter);
+    if (no_relation || no_kind || no_mapping) PG_RETURN_POINTER(row);  // NOT NULL says so
+
+    Relation relation = relation_open(DatumGetObjectId(oid), AccessShareLock);
+    char relkind = relation->rd_rel->relkind;
+    if (relkind != RELKIND_RELATION && relkind != RELKIND_PARTITIONED_TABLE)
+        ereport(ERROR, errcode(ERRCODE_WRONG_OBJECT_TYPE), errmsg("\"%s\" is not a table", RelationGetRelationName(relation)),
+                errhint("Attach the table or tables behind it."));
+    pg::as_owner([&] {
+        pg::fix_search_path();
+        source::compile_source("", relation, pg::view(kind), mapping, filter, no_filter);
+    });
+    relation_close(relation, NoLock);
+    PG_RETURN_POINTER(row);
+}

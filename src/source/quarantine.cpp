@@ -1,0 +1,170 @@
+// Quarantine: what could not be processed is kept with its reason until it can.
+#include "source/quarantine.hpp"
+
+#include "engine/engine.hpp"
+#include "pg/fault.hpp"
+#include "pg/guard.hpp"
+#include "pg/money.hpp"
+#include "pg/statement.hpp"
+
+namespace lifecycle::source {
+
+namespace {
+
+pg::Statement write_rows{
+    .sql = "INSERT INTO lifecycle.quarantine (source, action, data, sqlstate, message, detail, occurred_at)"
+           " SELECT $1, u.action, u.data::jsonb, u.sqlstate, u.message, u.detail, lifecycle.now()"
+           "   FROM unnest($2, $3, $4, $5, $6) WITH ORDINALITY AS u (action, data, sqlstate, message, detail, n) ORDER BY u.n",
+    .types = {TEXTOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID}};
+pg::Statement any_rows{.sql = "SELECT FROM lifecycle.quarantine AS q WHERE q.source = $1 LIMIT 1", .types = {TEXTOID}};
+pg::Statement forget_rows{
+    .sql = "DELETE FROM lifecycle.quarantine AS q USING unnest($2) AS u (data)"
+           " WHERE q.source = $1 AND q.action = 'arrived' AND q.data = u.data::jsonb",
+    .types = {TEXTOID, TEXTARRAYOID}};
+pg::Statement forget_source{.sql = "DELETE FROM lifecycle.quarantine AS q WHERE q.source = $1", .types = {TEXTOID}};
+pg::Statement purchases_of{
+    .sql = "SELECT p.customer_id, p.kind, p.id, p.at, p.amount FROM lifecycle.purchase AS p WHERE p.source_id = $1",
+    .types = {INT4OID}};
+pg::Statement profiles_of{
+    .sql = "SELECT c.customer_id FROM lifecycle.customer AS c"
+           " WHERE num_nonnulls(c.email, c.phone, c.first_name, c.last_name, c.locale, c.time_zone, c.birthday, c.created_at,"
+           "                    c.tags, c.attributes) > 0"};
+pg::Statement consents_of{
+    .sql = "SELECT l.customer_id, l.channel, l.status, l.changed_at FROM lifecycle.consent_log AS l WHERE l.source_id = $1",
+    .types = {INT4OID}};
+
+// The datum at a place of the last result, copied into the current memory context.
+Datum copied(uint64 row, int column, Oid type) {
+    int16 length;
+    bool by_value;
+    get_typlenbyval(type, &length, &by_value);
+    return datumCopy(pg::cell(row, column).value, by_value, length);
+}
+
+Fact purchase_at(uint64 row) {
+    Fact fact{};
+    fact.kind = pg::view(pg::cell(row, 2).value) == "order" ? FactKind::order : FactKind::refund;
+    fact.id = pg::text_cell(row, 3);
+    fact.at = DatumGetTimestampTz(pg::cell(row, 4).value);
+    fact.amount_datum = copied(row, 5, NUMERICOID);
+    fact.amount = pg::to_decimal(fact.amount_datum).value_or(rules::Decimal{});
+    return fact;
+}
+
+Fact profile_at(uint64) {
+    Fact fact{};
+    fact.kind = FactKind::customer;
+    return fact;
+}
+
+Fact consent_at(uint64 row) {
+    Fact fact{};
+    fact.kind = FactKind::consent;
+    fact.fields = static_cast<Datum*>(palloc0(4 * sizeof(Datum)));
+    fact.nulls = static_cast<bool*>(palloc0(4 * sizeof(bool)));
+    fact.fields[0] = copied(row, 2, TEXTOID);
+    fact.fields[1] = copied(row, 3, TEXTOID);
+    fact.fields[2] = copied(row, 4, TIMESTAMPTZOID);
+    fact.nulls[3] = true;
+    return fact;
+}
+
+}  // namespace
+
+void quarantine(std::string_view source, std::span<const BadRow> rows) {
+    if (rows.empty()) return;
+    pg::as_owner([&] {
+        pg::open_spi();
+        pg::fault_point("quarantine");
+        pg::Array<Datum> actions, data, states, messages, details;
+        pg::Array<bool> no_detail;
+        for (const BadRow& row : rows) {
+            actions.push(pg::to_datum(row.gone ? "gone" : "arrived"));
+            data.push(row.row);
+            states.push(pg::to_datum(unpack_sql_state(row.sqlstate)));
+            messages.push(pg::to_datum(row.message));
+            no_detail.push(row.detail == nullptr);
+            details.push(row.detail == nullptr ? Datum{0} : pg::to_datum(row.detail));
+        }
+        Datum args[] = {pg::to_datum(source), pg::text_array(actions.span()), pg::text_array(data.span()),
+                        pg::text_array(states.span()), pg::text_array(messages.span()),
+                        pg::text_array(details.span(), no_detail.data)};
+        write_rows.run(args);
+        pg::close_spi();
+    });
+}
+
+bool has_quarantined(std::string_view source) {
+    bool any = false;
+    pg::as_owner([&] {
+        pg::open_spi();
+        Datum arg = pg::to_datum(source);
+        any = any_rows.run({&arg, 1}) > 0;
+        pg::close_spi();
+    });
+    return any;
+}
+
+void forget_quarantined(std::string_view source, std::span<const Datum> rows) {
+    pg::as_owner([&] {
+        pg::open_spi();
+        Datum args[] = {pg::to_datum(source), pg::text_array(rows)};
+        forget_rows.run(args);
+        pg::close_spi();
+    });
+}
+
+void withdraw_everything(Source* source, pg::Array<Fact>* facts) {
+    MemoryContext caller = CurrentMemoryContext;
+    pg::as_owner([&] {
+        pg::open_spi();
+        Datum name = pg::to_datum(source->name);
+        forget_source.run({&name, 1});
+        FactKind kind = source->kind->kind;
+        bool purchase = kind == FactKind::order || kind == FactKind::refund;
+        Datum id = Int32GetDatum(source->id);
+        uint64 rows = purchase                      ? purchases_of.run({&id, 1})
+                      : kind == FactKind::consent ? consents_of.run({&id, 1})
+                                                  : profiles_of.run();
+        MemoryContext inner = MemoryContextSwitchTo(caller);
+        for (uint64 row = 0; row < rows; ++row) {
+            Fact fact = purchase ? purchase_at(row) : kind == FactKind::consent ? consent_at(row) : profile_at(row);
+            fact.customer = pg::text_cell(row, 1);
+            fact.source_id = source->id;
+            fact.withdrawn = true;
+            facts->push(fact);
+        }
+        MemoryContextSwitchTo(inner);
+        pg::close_spi();
+    });
+}
+
+}  // namespace lifecycle::source
+
+using namespace lifecycle;
+
+// lifecycle.replay_rows(source, rows): reads rows that quarantine kept, as if they had just come or gone. Returns for each whether it
+// was taken in; the others are put into quarantine again, with the reason they have now.
+LIFECYCLE_FUNCTION(lifecycle_replay_row) {
+    auto name = pg::view(PG_GETARG_DATUM(0));
+    HeapTupleHeader row = PG_GETARG_HEAPTUPLEHEADER(1);
+    bool gone = PG_GETARG_BOOL(2);
+
+    source::Source* s = source::find_source(pg::to_cstring(name));
+    TupleDesc layout = lookup_rowtype_tupdesc_copy(HeapTupleHeaderGetTypeId(row), HeapTupleHeaderGetTypMod(row));
+    HeapTupleData tuple{};
+    tuple.t_len = HeapTupleHeaderGetDatumLength(row);
+    tuple.t_data = row;
+    TupleTableSlot* slot = MakeSingleTupleTableSlot(layout, &TTSOpsHeapTuple);
+    ExecStoreHeapTuple(&tuple, slot, false);
+
+    source::Reader reader{s, CurrentMemoryContext, {}, {}, nullptr, 0};
+    source::read_row(&reader, slot, gone);
+    ExecDropSingleTupleTableSlot(slot);
+    if (!reader.bad.empty()) {
+        source::quarantine(name, reader.bad.span());
+        PG_RETURN_BOOL(false);
+    }
+    if (!reader.facts.empty()) engine::take_in(reader.facts.span(), {});
+    PG_RETURN_BOOL(true);
+}

@@ -1,0 +1,16 @@
+#pragma once
+
+#include "source/source.hpp"
+
+namespace lifecycle::source {
+
+void quarantine(std::string_view source, std::span<const BadRow> rows);
+
+bool has_quarantined(std::string_view source);
+// The shop has changed or deleted these rows: what quarantine kept of them is out of date.
+void forget_quarantined(std::string_view source, std::span<const Datum> rows);
+
+// Facts that take back everything the source has ever said.
+void withdraw_everything(Source* source, pg::Array<Fact>* facts);
+
+}  // namespace lifecycle::source

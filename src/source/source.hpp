@@ -1,0 +1,67 @@
+// The source room: rows of the shop's tables come in, facts go out.
+#pragma once
+
+#include "customer/change.hpp"
+#include "pg/expression.hpp"
+
+namespace lifecycle::source {
+
+// A field that a mapping gives.
+struct FieldSpec {
+    const char* name;
+    Oid type;
+    bool required;
+};
+
+struct KindSpec {
+    const char* name;
+    FactKind kind;
+    std::span<const FieldSpec> fields;  // `customer` is always the first
+};
+
+const KindSpec* find_kind(std::string_view name);
+
+// An attached table, its mapping compiled.
+struct Source {
+    std::string_view name;
+    int32 id;
+    Oid relation;
+    const KindSpec* kind;
+    pg::Evaluator* evaluator;
+    pg::Array<ExprState*> fields;  // as in kind->fields; nullptr: not mapped
+    ExprState* filter;             // nullptr: every row counts
+    Bitmapset* columns;            // what mapping and filter read
+};
+
+// Compiles a mapping and a filter for a relation; errors name the field, the position and a way out.
+Source* compile_source(std::string_view name, Relation relation, std::string_view kind, Datum mapping, Datum filter, bool no_filter);
+
+// The attached source of that name, compiled once per session and again when the table's definition has changed.
+Source* find_source(const char* name);
+
+// A row that cannot become a fact.
+struct BadRow {
+    Datum row;  // as json
+    int sqlstate;
+    const char* message;
+    const char* detail;
+    bool gone;  // it is the going of this row that could not be processed
+};
+
+// Turns rows into facts. Facts and bad rows live in the memory context that was current when reading began.
+struct Reader {
+    Source* source;
+    MemoryContext context;
+    pg::Array<Fact> facts;
+    pg::Array<BadRow> bad;
+    char* room;  // for the bytes of ids
+    size_t room_left;
+};
+
+// The row in `slot` has come (or gone, if withdrawn). A row that does not count, or is nobody's, is passed over.
+void read_row(Reader* reader, TupleTableSlot* slot, bool withdrawn);
+
+// The row as json text.
+Datum row_as_json(TupleTableSlot* slot);
+
+}  // namespace lifecycle::source

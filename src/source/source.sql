@@ -1,0 +1,194 @@
+-- Attaching the shop's own tables.
+
+CREATE TABLE lifecycle.source (
+    name        text NOT NULL,
+    relation    regclass NOT NULL,
+    kind        text NOT NULL,
+    mapping     jsonb NOT NULL,
+    filter      text,
+    mode        text NOT NULL DEFAULT 'sync',
+    attached_at timestamptz NOT NULL,
+    source_id   int4 GENERATED ALWAYS AS IDENTITY,
+    CONSTRAINT source_pkey PRIMARY KEY (name),
+    CONSTRAINT source_id_is_unique UNIQUE (source_id),
+    CONSTRAINT source_mode_is_known CHECK (mode IN ('sync'))
+);
+COMMENT ON TABLE lifecycle.source IS 'The shop''s tables that are attached; managed with lifecycle.attach() and lifecycle.detach()';
+COMMENT ON COLUMN lifecycle.source.name IS 'Its name';
+COMMENT ON COLUMN lifecycle.source.relation IS 'The shop''s table';
+COMMENT ON COLUMN lifecycle.source.kind IS 'What its rows are: customer, order, refund or consent';
+COMMENT ON COLUMN lifecycle.source.mapping IS 'Each field of the kind as an SQL expression over one row of the table';
+COMMENT ON COLUMN lifecycle.source.filter IS 'A boolean SQL expression: which rows count. NULL: all';
+COMMENT ON COLUMN lifecycle.source.mode IS 'sync: facts are taken in by the statement that says them';
+COMMENT ON COLUMN lifecycle.source.attached_at IS 'When it was attached';
+COMMENT ON COLUMN lifecycle.source.source_id IS 'Internal number';
+
+CREATE FUNCTION lifecycle.check_source() RETURNS trigger
+    LANGUAGE c
+    AS 'MODULE_PATHNAME', 'lifecycle_check_source';
+COMMENT ON FUNCTION lifecycle.check_source() IS 'Trigger of lifecycle.source: refuses a mapping or filter that cannot work, with the position and a hint';
+
+CREATE TRIGGER check_source BEFORE INSERT OR UPDATE ON lifecycle.source
+    FOR EACH ROW EXECUTE FUNCTION lifecycle.check_source();
+CREATE TRIGGER config_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON lifecycle.source
+    FOR EACH STATEMENT EXECUTE FUNCTION lifecycle.config_changed();
+
+CREATE TABLE lifecycle.quarantine (
+    quarantine_id bigint GENERATED ALWAYS AS IDENTITY,
+    source        text NOT NULL,
+    action        text NOT NULL,
+    data          jsonb NOT NULL,
+    sqlstate      text NOT NULL,
+    message       text NOT NULL,
+    detail        text,
+    occurred_at   timestamptz NOT NULL,
+    CONSTRAINT quarantine_pkey PRIMARY KEY (quarantine_id),
+    CONSTRAINT quarantine_action_is_known CHECK (action IN ('arrived', 'gone'))
+);
+CREATE INDEX quarantine_source_idx ON lifecycle.quarantine (source);
+COMMENT ON TABLE lifecycle.quarantine IS 'Rows of the shop''s tables that could not be processed, with the reason. Mend the row in the shop''s table, or data in here, and call lifecycle.replay_quarantine()';
+COMMENT ON COLUMN lifecycle.quarantine.quarantine_id IS 'Number of the entry';
+COMMENT ON COLUMN lifecycle.quarantine.source IS 'The attached table it is from';
+COMMENT ON COLUMN lifecycle.quarantine.action IS 'arrived: the row came; gone: it was changed or deleted, and this is what it was';
+COMMENT ON COLUMN lifecycle.quarantine.data IS 'The row';
+COMMENT ON COLUMN lifecycle.quarantine.sqlstate IS 'SQLSTATE of the reason';
+COMMENT ON COLUMN lifecycle.quarantine.message IS 'The reason';
+COMMENT ON COLUMN lifecycle.quarantine.detail IS 'The offending value';
+COMMENT ON COLUMN lifecycle.quarantine.occurred_at IS 'When';
+
+CREATE TABLE lifecycle.progress (
+    source      text NOT NULL,
+    rows_done   bigint NOT NULL,
+    started_at  timestamptz NOT NULL,
+    finished_at timestamptz,
+    CONSTRAINT progress_pkey PRIMARY KEY (source)
+);
+COMMENT ON TABLE lifecycle.progress IS 'Backfills: how many rows of each attached table were there already and have been read';
+COMMENT ON COLUMN lifecycle.progress.source IS 'The source';
+COMMENT ON COLUMN lifecycle.progress.rows_done IS 'Rows read';
+COMMENT ON COLUMN lifecycle.progress.started_at IS 'When it began';
+COMMENT ON COLUMN lifecycle.progress.finished_at IS 'When it ended';
+
+CREATE FUNCTION lifecycle.capture() RETURNS trigger
+    LANGUAGE c
+    AS 'MODULE_PATHNAME', 'lifecycle_capture';
+COMMENT ON FUNCTION lifecycle.capture() IS 'Trigger of attached tables: takes in what a statement has changed. It never fails the statement';
+
+CREATE FUNCTION lifecycle.backfill_source(name text, customer text) RETURNS bigint
+    LANGUAGE c STRICT SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'lifecycle_backfill';
+COMMENT ON FUNCTION lifecycle.backfill_source(text, text) IS 'Internal: reads the rows of a source in the order of the expression that gives their customer';
+
+CREATE FUNCTION lifecycle.withdraw_source(name text) RETURNS void
+    LANGUAGE c STRICT
+    AS 'MODULE_PATHNAME', 'lifecycle_withdraw';
+COMMENT ON FUNCTION lifecycle.withdraw_source(text) IS 'Internal: takes back everything that a source has said';
+
+CREATE FUNCTION lifecycle.attach(source regclass, kind text, mapping jsonb, filter text DEFAULT NULL, name text DEFAULT NULL,
+                                 backfill boolean DEFAULT true, mode text DEFAULT 'sync')
+    RETURNS text
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+    AS $$
+DECLARE
+    called   text := coalesce(name, source::text || ':' || kind);
+    event    text;
+    rows     bigint;
+    started  timestamptz := clock_timestamp();
+BEGIN
+    IF NOT pg_has_role((SELECT c.relowner FROM pg_class AS c WHERE c.oid = source), 'USAGE') THEN
+        RAISE EXCEPTION 'must be owner of table %', source
+            USING ERRCODE = 'insufficient_privilege', HINT = 'Only who owns a table may attach it.';
+    END IF;
+    IF EXISTS (SELECT FROM lifecycle.source AS s WHERE s.name = called) THEN
+        RAISE EXCEPTION 'source "%" is attached already', called
+            USING ERRCODE = 'duplicate_object', HINT = 'Detach it first, or give this one another name.';
+    END IF;
+    -- Nobody writes to the table between the backfill and the first captured statement, so no row is missed or counted twice.
+    EXECUTE format('LOCK TABLE %s IN SHARE ROW EXCLUSIVE MODE', source);
+    INSERT INTO lifecycle.source (name, relation, kind, mapping, filter, mode, attached_at)
+        VALUES (called, source, kind, mapping, filter, mode, lifecycle.now());
+
+    FOREACH event IN ARRAY ARRAY['INSERT', 'UPDATE', 'DELETE', 'TRUNCATE'] LOOP
+        EXECUTE format('CREATE TRIGGER %I AFTER %s ON %s %s FOR EACH STATEMENT EXECUTE FUNCTION lifecycle.capture(%L)',
+                       left('lifecycle_' || lower(event) || '_' || called, 63), event, source,
+                       CASE event WHEN 'INSERT' THEN 'REFERENCING NEW TABLE AS arrived'
+                                  WHEN 'UPDATE' THEN 'REFERENCING OLD TABLE AS gone NEW TABLE AS arrived'
+                                  WHEN 'DELETE' THEN 'REFERENCING OLD TABLE AS gone'
+                                  ELSE '' END,
+                       called);
+    END LOOP;
+
+    IF backfill THEN
+        rows := lifecycle.backfill_source(called, mapping ->> 'customer');
+        INSERT INTO lifecycle.progress (source, rows_done, started_at, finished_at)
+            VALUES (called, rows, started, clock_timestamp());
+    END IF;
+    RETURN called;
+END
+$$;
+COMMENT ON FUNCTION lifecycle.attach(regclass, text, jsonb, text, text, boolean, text) IS
+'Attaches a table of the shop: from now on its rows count as facts of the kind (customer, order, refund, consent).
+mapping: each field as an SQL expression over one row, e.g. {"order": "id", "customer": "user_id", "amount": "total", "placed_at": "created_at"};
+filter: which rows count; name: default table:kind; backfill: read the rows that are there already.
+Returns the name. Errors: an expression that does not parse, has the wrong type, is volatile or reads tables is refused with its position';
+
+CREATE FUNCTION lifecycle.detach(name text) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+    AS $$
+DECLARE
+    found_trigger record;
+BEGIN
+    IF NOT EXISTS (SELECT FROM lifecycle.source AS s WHERE s.name = detach.name) THEN
+        RAISE EXCEPTION 'source "%" is not attached', name
+            USING ERRCODE = 'undefined_object', HINT = 'SELECT name FROM lifecycle.source.';
+    END IF;
+    FOR found_trigger IN
+        SELECT t.tgname, t.tgrelid::regclass AS relation
+          FROM pg_trigger AS t
+         WHERE t.tgfoid = 'lifecycle.capture()'::regprocedure AND NOT t.tgisinternal
+           AND t.tgargs = convert_to(detach.name, getdatabaseencoding()) || '\x00'::bytea
+    LOOP
+        EXECUTE format('DROP TRIGGER %I ON %s', found_trigger.tgname, found_trigger.relation);
+    END LOOP;
+    PERFORM lifecycle.withdraw_source(name);
+    DELETE FROM lifecycle.progress AS p WHERE p.source = detach.name;
+    DELETE FROM lifecycle.source AS s WHERE s.name = detach.name;
+END
+$$;
+COMMENT ON FUNCTION lifecycle.detach(text) IS 'Undoes attach(): drops the triggers and takes back every fact that the source has said';
+
+CREATE FUNCTION lifecycle.replay_row(source text, data record, gone boolean) RETURNS boolean
+    LANGUAGE c STRICT
+    AS 'MODULE_PATHNAME', 'lifecycle_replay_row';
+COMMENT ON FUNCTION lifecycle.replay_row(text, record, boolean) IS 'Internal: takes in one row of a source; false: it went into quarantine';
+
+CREATE FUNCTION lifecycle.replay_quarantine(source text DEFAULT NULL) RETURNS bigint
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+    AS $$
+DECLARE
+    entry record;
+    taken boolean;
+    total bigint := 0;
+BEGIN
+    FOR entry IN
+        SELECT q.quarantine_id, q.source, q.action, q.data, s.relation
+          FROM lifecycle.quarantine AS q JOIN lifecycle.source AS s ON s.name = q.source
+         WHERE replay_quarantine.source IS NULL OR q.source = replay_quarantine.source
+         ORDER BY q.quarantine_id
+           FOR UPDATE OF q
+    LOOP
+        BEGIN
+            DELETE FROM lifecycle.quarantine AS q WHERE q.quarantine_id = entry.quarantine_id;
+            EXECUTE format('SELECT lifecycle.replay_row($1, jsonb_populate_record(NULL::%s, $2), $3)', entry.relation)
+               INTO taken USING entry.source, entry.data, entry.action = 'gone';
+            total := total + taken::int;
+        EXCEPTION WHEN OTHERS THEN
+            -- Not mended yet: the entry stays, with the reason it has now.
+            UPDATE lifecycle.quarantine AS q SET sqlstate = SQLSTATE, message = SQLERRM
+             WHERE q.quarantine_id = entry.quarantine_id;
+        END;
+    END LOOP;
+    RETURN total;
+END
+$$;
+COMMENT ON FUNCTION lifecycle.replay_quarantine(text) IS 'Takes in what can be taken in by now of what is in quarantine (of one source, or of all), in the order it came. Returns how many rows';

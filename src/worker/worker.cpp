@@ -1,0 +1,234 @@
+// A database's worker.
+#include "worker/worker.hpp"
+
+#include "customer/store.hpp"
+#include "engine/engine.hpp"
+#include "pg/catalog.hpp"
+#include "pg/clock.hpp"
+#include "pg/guard.hpp"
+#include "pg/settings.hpp"
+#include "pg/statement.hpp"
+
+extern "C" {
+PGDLLEXPORT void lifecycle_worker_main(Datum);
+}
+
+namespace lifecycle::worker {
+
+namespace {
+
+pg::WorkerSlot* slot = nullptr;  // ours; stays where it is while we live
+
+// Takes the database's slot, or says that another worker has it.
+bool take_slot() {
+    LWLockAcquire(pg::shared()->lock, LW_EXCLUSIVE);
+    slot = pg::find_slot(MyDatabaseId);
+    if (slot == nullptr) slot = pg::find_slot(InvalidOid);
+    bool taken = slot == nullptr || slot->pid != 0;
+    if (!taken) {
+        slot->database = MyDatabaseId;
+        slot->pid = MyProcPid;
+        slot->wanted = true;
+        slot->latch_owner = pg::my_process_number();
+        slot->sleeps_until = rules::kNever;
+        slot->started_at = GetCurrentTimestamp();
+    }
+    LWLockRelease(pg::shared()->lock);
+    return !taken;
+}
+
+void leave(int, Datum) {
+    LWLockAcquire(pg::shared()->lock, LW_EXCLUSIVE);
+    slot->pid = 0;
+    slot->latch_owner = -1;
+    if (!slot->wanted) {
+        memset(slot, 0, sizeof *slot);
+        slot->latch_owner = -1;
+    }
+    LWLockRelease(pg::shared()->lock);
+}
+
+// There is nothing to do here, until CREATE EXTENSION says otherwise.
+[[noreturn]] void retire() {
+    LWLockAcquire(pg::shared()->lock, LW_EXCLUSIVE);
+    slot->wanted = false;
+    LWLockRelease(pg::shared()->lock);
+    proc_exit(0);
+}
+
+void begin(const char* activity) {
+    SetCurrentStatementStartTimestamp();
+    StartTransactionCommand();
+    PushActiveSnapshot(GetTransactionSnapshot());
+    pgstat_report_activity(STATE_RUNNING, activity);
+}
+
+void commit() {
+    PopActiveSnapshot();
+    CommitTransactionCommand();
+    pgstat_report_stat(false);
+    pgstat_report_activity(STATE_IDLE, nullptr);
+}
+
+// How many customers to take at once: one by one after an error, to find the one that it is about.
+int batch_limit = 0;
+
+int64 tick() {
+    int64 done = 0;
+    begin("lifecycle.tick()");
+    if (!pg::extension_exists()) {
+        commit();
+        retire();
+    }
+    done = engine::tick_once(batch_limit > 0 ? batch_limit : pg::settings.batch_size);
+    commit();
+    slot->ticks++;
+    slot->customers += done;
+    slot->last_tick_at = GetCurrentTimestamp();
+    if (batch_limit > 0 && (--batch_limit == 0 || done == 0)) batch_limit = 0;
+    return done;
+}
+
+// One customer that cannot be brought up to date must not keep the others from it.
+void recover() {
+    if (batch_limit == 0) {
+        batch_limit = 1;
+        return;
+    }
+    begin("lifecycle.tick()");
+    engine::postpone_first();
+    commit();
+}
+
+void tick_until_nothing_is_due() {
+    MemoryContext context = CurrentMemoryContext;
+    for (;;) {
+        volatile bool failed = false;
+        volatile int64 done = 0;
+        PG_TRY();
+        {
+            done = tick();
+        }
+        PG_CATCH();
+        {
+            MemoryContextSwitchTo(context);
+            HOLD_INTERRUPTS();
+            EmitErrorReport();
+            AbortCurrentTransaction();
+            FlushErrorState();
+            RESUME_INTERRUPTS();
+            failed = true;
+        }
+        PG_END_TRY();
+        if (failed) {
+            slot->errors++;
+            CHECK_FOR_INTERRUPTS();
+            recover();
+            continue;
+        }
+        if (done == 0) return;
+        CHECK_FOR_INTERRUPTS();
+    }
+}
+
+// Milliseconds until something is due, at most the nap.
+long time_to_sleep() {
+    Instant due = rules::kNever;
+    begin("lifecycle.next_due");
+    if (pg::extension_exists()) due = engine::next_due();
+    commit();
+    pgstat_report_activity(STATE_IDLE, nullptr);
+
+    Instant now = pg::now();
+    long nap = pg::settings.worker_nap;
+    long sleep = nap;
+    if (due != rules::kNever && !pg::clock_is_frozen()) {
+        Instant left = due - now;
+        if (left <= 0) {
+            sleep = nap;  // due, but not to be had: locked by others, or this database is not armed
+        } else if (left < nap * 1000) {
+            sleep = static_cast<long>((left + 999) / 1000);
+        }
+    }
+    // From here on a commit wakes us only if it is due earlier. One that came before this line found kNever and has set our latch.
+    slot->sleeps_until = due != rules::kNever && due > now ? due : rules::kNever;
+    return sleep;
+}
+
+}  // namespace
+
+[[noreturn]] void run() {
+    for (;;) {
+        slot->sleeps_until = rules::kNever;  // whatever is committed while we work wakes us again
+        ResetLatch(MyLatch);
+        CHECK_FOR_INTERRUPTS();
+        if (ConfigReloadPending) {
+            ConfigReloadPending = false;
+            ProcessConfigFile(PGC_SIGHUP);
+            if (!pg::settings.worker) proc_exit(0);
+        }
+        slot->wake_ups++;
+        tick_until_nothing_is_due();
+        long sleep = time_to_sleep();
+        WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, sleep, pg::worker_wait_event());
+    }
+}
+
+}  // namespace lifecycle::worker
+
+using namespace lifecycle;
+
+void lifecycle_worker_main(Datum database) {
+    pqsignal(SIGTERM, die);
+    pqsignal(SIGHUP, SignalHandlerForConfigReload);
+    BackgroundWorkerUnblockSignals();
+    BackgroundWorkerInitializeConnectionByOid(DatumGetObjectId(database), InvalidOid, 0);
+    if (!worker::take_slot()) proc_exit(0);
+    before_shmem_exit(worker::leave, 0);
+    MemoryContextSwitchTo(AllocSetContextCreate(TopMemoryContext, "pg_lifecycle worker", ALLOCSET_DEFAULT_SIZES));
+    worker::run();
+}
+
+// lifecycle.worker_status(): the slot of this database.
+LIFECYCLE_FUNCTION(lifecycle_worker_status) {
+    TupleDesc layout;
+    if (get_call_result_type(fcinfo, nullptr, &layout) != TYPEFUNC_COMPOSITE) elog(ERROR, "return type must be a row type");
+    Datum values[8] = {};
+    bool nulls[8] = {true, true, true, true, true, true, true, true};
+    if (pg::shared() != nullptr) {
+        LWLockAcquire(pg::shared()->lock, LW_SHARED);
+        pg::WorkerSlot* found = pg::find_slot(MyDatabaseId);
+        pg::WorkerSlot s = found == nullptr ? pg::WorkerSlot{} : *found;
+        LWLockRelease(pg::shared()->lock);
+        if (s.pid != 0) {
+            values[0] = Int32GetDatum(s.pid);
+            values[1] = TimestampTzGetDatum(s.started_at);
+            values[2] = TimestampTzGetDatum(s.last_tick_at);
+            values[3] = TimestampTzGetDatum(s.sleeps_until);
+            values[4] = Int64GetDatum(s.ticks);
+            values[5] = Int64GetDatum(s.wake_ups);
+            values[6] = Int64GetDatum(s.customers);
+            values[7] = Int64GetDatum(s.errors);
+            for (bool& null : nulls) null = false;
+            nulls[2] = s.last_tick_at == 0;
+            nulls[3] = s.sleeps_until == rules::kNever;
+        }
+    }
+    PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(layout), values, nulls)));
+}
+
+// lifecycle.start_worker(): at the commit of this transaction.
+LIFECYCLE_FUNCTION(lifecycle_start_worker) {
+    if (pg::shared() != nullptr) {
+        LWLockAcquire(pg::shared()->lock, LW_EXCLUSIVE);
+        pg::WorkerSlot* mine = pg::find_slot(MyDatabaseId);
+        if (mine == nullptr) mine = pg::find_slot(InvalidOid);
+        if (mine != nullptr) {
+            mine->database = MyDatabaseId;
+            mine->wanted = true;
+        }
+        LWLockRelease(pg::shared()->lock);
+        pg::wake_launcher_at_commit();
+    }
+    PG_RETURN_VOID();
+}

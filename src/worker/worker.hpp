@@ -1,0 +1,17 @@
+// The worker room: time comes in. A launcher for the cluster keeps one worker for each database that has the extension; a worker
+// sleeps until the earliest timer, brings those customers up to date whose timers have run out, and sleeps again.
+//
+//     launcher: look at databases -> start workers -> sleep (new extension, worker gone, a minute)
+//     worker:   due customers, a batch a transaction -> none left: sleep until next_due, woken by commits that are due earlier
+//
+// Correctness never needs them: lifecycle.tick() does the same by hand.
+#pragma once
+
+#include "pg/shared.hpp"
+
+namespace lifecycle::worker {
+
+// While the library is preloaded.
+void install();
+
+}  // namespace lifecycle::worker
