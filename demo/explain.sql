@@ -6,6 +6,6 @@ SELECT customer_id AS someone
  LIMIT 1 \gset
 
 \set ECHO queries
-SELECT topic, name, value, since::timestamptz(0), next_change_at::timestamptz(0), why
+SELECT topic, name, value, since::date, next_change_at::date AS next_change, why
   FROM lifecycle.explain(:'someone');
 \set ECHO none

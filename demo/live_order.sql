@@ -1,5 +1,5 @@
 -- The shop inserts an order, as it always has. Of those who may be mailed, the customer closest to the next tier buys.
-SELECT customer_id AS buyer, next_tier, ceil(missing * 100)::bigint AS cents
+SELECT customer_id AS buyer, next_tier, greatest(ceil(missing * 100), 2900)::bigint AS cents
   FROM lifecycle.tier_progress
   JOIN lifecycle.customer USING (customer_id)
   JOIN public.customers AS c ON c.id::text = customer_id

@@ -16,21 +16,29 @@ tools/cluster.sh new > build/demo
 cluster=$(cat build/demo)
 eval "$(tools/cluster.sh env "$cluster")"
 
+databases=()
+
+new_database() {
+    database=$1
+    createdb "$database"
+    databases+=("$database")
+}
+
 finish() {
     status=$?
     if [ $status != 0 ]; then
         printf '\nThe demo stopped early. The last lines of the server log %s:\n' "$cluster/log"
         tail -n 15 "$cluster/log"
     fi
-    printf '\nThe cluster is still running. To look around:\n\n    psql -h %s -p 5432 -U postgres %s\n' \
-        "$cluster" "${database:-postgres}"
+    printf '\nThe cluster is still running. To look around:\n\n'
+    printf "    psql -h $cluster -p 5432 -U postgres %s\n" "${databases[@]}"
     printf '\nTo stop and remove it:\n\n    make demo-stop\n'
     exit $status
 }
 trap finish EXIT
 
 sql() {
-    psql -X -q -v ON_ERROR_STOP=1 -v VERBOSITY=default -P pager=off -P footer=off -P null=- -d "$database" "$@"
+    psql -X -q -v ON_ERROR_STOP=1 -P pager=off -P footer=off -P null=- -d "$database" "$@"
 }
 
 milliseconds() { date +%s%3N; }
@@ -44,17 +52,21 @@ scene() {  # scene TITLE COMMAND...
 }
 
 simulated_shop() {
-    database=shop
-    createdb "$database"
+    new_database shop
     scene "A shop: $CUSTOMERS customers and two years of their orders (seed $SEED)" simulate
     scene "The first day: load the playbook, attach the shop's tables, activate three scenarios" sql -f demo/attach.sql
     scene "Who the customers are today" sql -f demo/look.sql
     scene "One of them, explained" sql -f demo/explain.sql
     scene "A live order lifts a customer to the next tier" sql -f demo/live_order.sql
+    scene "A thousand more in one statement" sql -f demo/busy_hour.sql
     scene "Time passes: the worker" sql -f demo/timer.sql
     scene "What is due" sql -f demo/outbox.sql
     scene "A mailer polls" sql -f demo/mailer.sql
     scene "The worker's own account" sql -f demo/status.sql
+    scene "Does it add up?" sql -f demo/check.sql -v said="
+        SELECT coalesce(customer_id::text, lower(email)), true, total_cents * 0.01, created_at FROM orders
+         WHERE status IN ('paid', 'shipped')
+        UNION ALL SELECT customer_id::text, false, amount_cents * -0.01, created_at FROM refunds"
 }
 
 simulate() {
@@ -66,8 +78,7 @@ simulate() {
 
 # The clock of the database stands at the end of the data, for the worker as for everybody else.
 real_shop() {  # real_shop DATABASE TITLE CLOCK READER...
-    database=$1
-    createdb "$database"
+    new_database "$1"
     sql -c "ALTER DATABASE $database SET lifecycle.clock = '$3'"
     scene "$2" load "${@:4}"
     scene "The first day: load the playbook, attach the shop's tables, activate three scenarios" sql -f demo/replay_attach.sql
@@ -76,6 +87,9 @@ real_shop() {  # real_shop DATABASE TITLE CLOCK READER...
     scene "A month without a single order" sql -f demo/replay_month.sql
     scene "What is due" sql -f demo/outbox.sql
     scene "The worker's own account" sql -f demo/status.sql
+    scene "Does it add up?" sql -f demo/check.sql -v said="
+        SELECT customer_id::text, true, amount, placed_at FROM orders
+        UNION ALL SELECT customer_id::text, false, -amount, refunded_at FROM refunds"
 }
 
 load() {

@@ -162,12 +162,12 @@ COMMENT ON COLUMN lifecycle.consent_log.changed_at IS 'When the customer said so
 COMMENT ON COLUMN lifecycle.consent_log.evidence IS 'What proves it: wording, address, form';
 COMMENT ON COLUMN lifecycle.consent_log.source_id IS 'The source that said it; 0: lifecycle.track()';
 
+-- One index only: whoever moves a timer knows from the customer's row where it stands.
 CREATE TABLE lifecycle.timer (
-    customer_id text COLLATE "C" NOT NULL,
     due_at      timestamptz NOT NULL,
-    CONSTRAINT timer_pkey PRIMARY KEY (customer_id)
+    customer_id text COLLATE "C" NOT NULL,
+    CONSTRAINT timer_pkey PRIMARY KEY (due_at, customer_id)
 );
-CREATE INDEX timer_due_at_idx ON lifecycle.timer (due_at);
 COMMENT ON TABLE lifecycle.timer IS 'Internal: when to look at which customer again. A timer may fire too early, never too late: it is moved only when the new instant is earlier';
 COMMENT ON COLUMN lifecycle.timer.customer_id IS 'The customer';
 COMMENT ON COLUMN lifecycle.timer.due_at IS 'When to look';

@@ -35,20 +35,24 @@ pg::Statement claim_due{
     .types = {TIMESTAMPTZOID, INT4OID}};
 pg::Statement first_timer{.sql = "SELECT t.due_at FROM lifecycle.timer AS t ORDER BY t.due_at LIMIT 1"};
 pg::Statement postpone{
-    .sql = "WITH first AS (SELECT t.customer_id FROM lifecycle.timer AS t JOIN lifecycle.customer AS c USING (customer_id)"
+    .sql = "WITH first AS (SELECT t.customer_id, t.due_at FROM lifecycle.timer AS t JOIN lifecycle.customer AS c USING (customer_id)"
            "                WHERE t.due_at <= $1 ORDER BY t.due_at LIMIT 1 FOR UPDATE OF c SKIP LOCKED),"
            "      moved AS (UPDATE lifecycle.customer AS c SET timer_at = $1 + interval '1 hour' FROM first"
-           "               WHERE c.customer_id = first.customer_id)"
-           " UPDATE lifecycle.timer AS t SET due_at = $1 + interval '1 hour' FROM first WHERE t.customer_id = first.customer_id",
+           "                 WHERE c.customer_id = first.customer_id)"
+           " UPDATE lifecycle.timer AS t SET due_at = $1 + interval '1 hour' FROM first"
+           "  WHERE (t.due_at, t.customer_id) = (first.due_at, first.customer_id)",
     .types = {TIMESTAMPTZOID}};
 pg::Statement next_ids{
     .sql = "SELECT c.customer_id FROM lifecycle.customer AS c WHERE c.customer_id > $1 ORDER BY c.customer_id LIMIT $2",
     .types = {TEXTOID, INT4OID}};
 pg::Statement move_timers{
-    .sql = "UPDATE lifecycle.timer AS t SET due_at = u.due_at FROM unnest($1, $2) AS u (customer_id, due_at)"
-           " WHERE t.customer_id = u.customer_id",
+    .sql = "UPDATE lifecycle.timer AS t SET due_at = u.due_at FROM unnest($1, $2, $3) AS u (customer_id, armed_at, due_at)"
+           " WHERE t.due_at = u.armed_at AND t.customer_id = u.customer_id",
+    .types = {TEXTARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID}};
+pg::Statement drop_timers{
+    .sql = "DELETE FROM lifecycle.timer AS t USING unnest($1, $2) AS u (customer_id, armed_at)"
+           " WHERE t.due_at = u.armed_at AND t.customer_id = u.customer_id",
     .types = {TEXTARRAYOID, TIMESTAMPTZARRAYOID}};
-pg::Statement drop_timers{.sql = "DELETE FROM lifecycle.timer AS t WHERE t.customer_id = ANY ($1)", .types = {TEXTARRAYOID}};
 
 Datum ids_of(Batch batch) {
     pg::Array<Datum> ids;
@@ -69,7 +73,7 @@ void make_row(Change& change) {
     change.before = change.after;
 }
 
-// Row `n` of the result: ctid, then the columns of the table.
+// A row of the result: ctid, then the columns of the table.
 void load_row(Change& change, HeapTuple tuple, TupleDesc layout) {
     if (layout->natts != kColumns + 1)
         ereport(ERROR, errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -106,16 +110,18 @@ void lock(Batch batch) {
     if (batch.size() == 1) {
         Datum id = pg::to_datum(batch[0].customer_id);
         rows = lock_one.run({&id, 1});
-        if (rows == 0) {
-            Datum ids = ids_of(batch);
-            create_and_lock.run({&ids, 1});
-            rows = lock_one.run({&id, 1});
-        }
     } else {
         Datum ids = ids_of(batch);
         count_many.run({&ids, 1});
-        if (static_cast<size_t>(DatumGetInt64(pg::cell(0, 1).value)) != batch.size()) create_and_lock.run({&ids, 1});
-        rows = lock_many.run({&ids, 1});
+        rows = static_cast<uint64>(DatumGetInt64(pg::cell(0, 1).value));
+        // Where some are new and some are not, the new ones are created now, so that all are locked in the order of their ids.
+        if (rows > 0 && rows < batch.size()) create_and_lock.run({&ids, 1});
+        if (rows > 0) rows = lock_many.run({&ids, 1});
+    }
+    // All are new: store() inserts them, which locks them too.
+    if (rows == 0) {
+        for (Change& change : batch) make_row(change);
+        return;
     }
     if (rows != batch.size()) elog(ERROR, "locked " UINT64_FORMAT " of %zu customers", rows, batch.size());
     for (size_t i = 0; i < batch.size(); ++i) load_row(batch[i], SPI_tuptable->vals[i], SPI_tuptable->tupdesc);
@@ -124,52 +130,74 @@ void lock(Batch batch) {
     }
 }
 
+namespace {
+
+// The timers of a batch that have to be set, moved or dropped.
+struct Timers {
+    pg::Array<Datum> moved_ids, moved_from, moved_to, dropped_ids, dropped_from;
+    pg::TableWriter* fresh = nullptr;
+    Instant earliest = rules::kNever;
+
+    // A timer that lies earlier than needed is left alone unless it has run out: moving it costs more than looking in vain.
+    void arm(Row& row, Instant now) {
+        Instant due = Min(row.instant(kNextChangeAt, rules::kNever), row.instant(kEnrolmentDueAt, rules::kNever));
+        Instant armed = row.instant(kTimerAt, rules::kNever);
+        if (due >= armed && armed > now) return;
+        if (due == rules::kNever) {
+            if (armed == rules::kNever) return;
+            dropped_ids.push(row.values[kCustomerId]);
+            dropped_from.push(TimestampTzGetDatum(armed));
+        } else if (armed == rules::kNever) {
+            if (fresh == nullptr) fresh = pg::open_writer(pg::table_oid(pg::Table::timer));
+            Datum values[] = {TimestampTzGetDatum(due), row.values[kCustomerId]};
+            bool nulls[] = {false, false};
+            pg::insert(fresh, values, nulls);
+        } else {
+            moved_ids.push(row.values[kCustomerId]);
+            moved_from.push(TimestampTzGetDatum(armed));
+            moved_to.push(TimestampTzGetDatum(due));
+        }
+        row.set_instant(kTimerAt, due);
+        if (due < earliest) earliest = due;
+    }
+
+    void write() {
+        if (!moved_ids.empty()) {
+            Datum args[] = {pg::text_array(moved_ids.span()), pg::instant_array(moved_from.span()), pg::instant_array(moved_to.span())};
+            move_timers.run(args);
+        }
+        if (!dropped_ids.empty()) {
+            Datum args[] = {pg::text_array(dropped_ids.span()), pg::instant_array(dropped_from.span())};
+            drop_timers.run(args);
+        }
+        if (earliest != rules::kNever) pg::wake_worker_at_commit(earliest);
+    }
+};
+
+}  // namespace
+
 void store(Batch batch) {
     pg::fault_point("customer.store");
     pg::TableWriter* rows = pg::open_writer(pg::table_oid(pg::Table::customer));
-    pg::TableWriter* timers = nullptr;
-    pg::Array<Datum> moved_ids;
-    pg::Array<Datum> moved_to;
-    pg::Array<Datum> dropped;
-    Instant earliest = rules::kNever;
-
+    Timers timers;
     for (Change& change : batch) {
-        Row& row = change.after;
-        Instant due = row.instant(kNextChangeAt, rules::kNever);
-        due = Min(due, row.instant(kEnrolmentDueAt, rules::kNever));
-        Instant armed = row.instant(kTimerAt, rules::kNever);
-        // A timer that lies earlier than needed is left alone unless it has run out: moving it costs more than looking in vain.
-        if (due < armed || armed <= change.now) {
-            if (due == rules::kNever) {
-                if (armed != rules::kNever) dropped.push(row.values[kCustomerId]);
-            } else if (armed == rules::kNever) {
-                if (timers == nullptr) timers = pg::open_writer(pg::table_oid(pg::Table::timer));
-                Datum values[] = {row.values[kCustomerId], TimestampTzGetDatum(due)};
-                bool nulls[] = {false, false};
-                pg::insert(timers, values, nulls);
-            } else {
-                moved_ids.push(row.values[kCustomerId]);
-                moved_to.push(TimestampTzGetDatum(due));
-            }
-            row.set_instant(kTimerAt, due);
-            if (due < earliest) earliest = due;
+        timers.arm(change.after, change.now);
+        if (ItemPointerIsValid(&change.tid)) {
+            pg::update(rows, &change.tid, change.after.values, change.after.nulls);
+        } else {
+            pg::insert(rows, change.after.values, change.after.nulls);
         }
-        pg::update(rows, &change.tid, row.values, row.nulls);
     }
     pg::close_writer(rows);
-    if (timers != nullptr) pg::close_writer(timers);
+    if (timers.fresh != nullptr) pg::close_writer(timers.fresh);
     pg::written();
-
     pg::fault_point("customer.timers");
-    if (!moved_ids.empty()) {
-        Datum args[] = {pg::text_array(moved_ids.span()), pg::instant_array(moved_to.span())};
-        move_timers.run(args);
-    }
-    if (!dropped.empty()) {
-        Datum args[] = {pg::text_array(dropped.span())};
-        drop_timers.run(args);
-    }
-    if (earliest != rules::kNever) pg::wake_worker_at_commit(earliest);
+    timers.write();
+}
+
+bool lost_race_for_new_customer(const ErrorData* error) {
+    return error->sqlerrcode == ERRCODE_UNIQUE_VIOLATION && error->constraint_name != nullptr &&
+           strcmp(error->constraint_name, "customer_pkey") == 0;
 }
 
 namespace {

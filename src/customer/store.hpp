@@ -4,12 +4,15 @@
 
 namespace lifecycle::customer {
 
-// Locks the customers of a batch, which are sorted by id, in that order, and loads their rows; those without a row are created. Then
-// whoever else changes one of them waits until this transaction ends, so that two orders at once both count.
+// Locks the customers of a batch, which are sorted by id, in that order, and loads their rows. Then whoever else changes one of
+// them waits until this transaction ends, so that two orders at once both count.
 void lock(Batch batch);
 
-// Writes the rows that differ from what they were, and arms the timers.
+// Writes the rows and arms the timers.
 void store(Batch batch);
+
+// Another session has created one of the new customers meanwhile: what was worked out is to be undone and done again.
+bool lost_race_for_new_customer(const ErrorData* error);
 
 // Customers for whom time has made something due, locked, at most `limit` of them; those that are being worked on elsewhere are
 // left to them. Sorted by id.

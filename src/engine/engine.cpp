@@ -45,7 +45,7 @@ Change make_change(std::string_view customer, std::span<Fact> facts, Instant now
     return change;
 }
 
-// Facts of one customer next to each other, customers by id, purchases by time.
+// Where the facts of which customer stand.
 struct ByCustomer {
     uint64 prefix;  // the first eight bytes of the id, so that most comparisons look no further
     uint32 index;
@@ -57,8 +57,7 @@ uint64 prefix_of(std::string_view id) {
     return prefix;
 }
 
-void sort_by_customer(std::span<Fact> facts) {
-    if (facts.size() < 2) return;
+std::span<ByCustomer> sorted_by_customer(std::span<const Fact> facts) {
     auto keys = pg::zeroed<ByCustomer>(facts.size());
     for (size_t i = 0; i < facts.size(); ++i) keys[i] = {prefix_of(facts[i].customer), static_cast<uint32>(i)};
     std::sort(keys.begin(), keys.end(), [&](const ByCustomer& a, const ByCustomer& b) {
@@ -66,30 +65,41 @@ void sort_by_customer(std::span<Fact> facts) {
         int order = facts[a.index].customer.compare(facts[b.index].customer);
         return order != 0 ? order < 0 : a.index < b.index;
     });
-    auto sorted = pg::zeroed<Fact>(facts.size());
-    for (size_t i = 0; i < facts.size(); ++i) sorted[i] = facts[keys[i].index];
-    std::copy(sorted.begin(), sorted.end(), facts.begin());
-    pfree(keys.data());
-    pfree(sorted.data());
+    return keys;
+}
+
+// The facts of the next customers, up to a batch, with one Change for each customer. `next` moves on past them.
+Batch next_batch(std::span<const Fact> facts, std::span<const ByCustomer> keys, size_t* next, Options options) {
+    Instant now = pg::now();
+    size_t end = *next;
+    size_t customers = 0;
+    pg::Array<size_t> starts;
+    for (; end < keys.size(); ++end) {
+        bool another = end == *next || facts[keys[end].index].customer != facts[keys[end - 1].index].customer;
+        if (another && customers++ == kCustomersPerBatch) break;
+        if (another) starts.push(end);
+    }
+    auto own = pg::zeroed<Fact>(end - *next);
+    for (size_t i = *next; i < end; ++i) own[i - *next] = facts[keys[i].index];
+    auto batch = pg::zeroed<Change>(starts.size);
+    for (size_t i = 0; i < starts.size; ++i) {
+        size_t first = starts[i] - *next;
+        size_t last = (i + 1 < starts.size ? starts[i + 1] : end) - *next;
+        batch[i] = make_change(own[first].customer, own.subspan(first, last - first), now, options);
+    }
+    *next = end;
+    return batch;
 }
 
 }  // namespace
 
-void take_in(std::span<Fact> facts, Options options) {
-    sort_by_customer(facts);
+void take_in(std::span<const Fact> facts, Options options) {
+    auto keys = sorted_by_customer(facts);
     size_t next = 0;
     while (next < facts.size()) {
         pg::as_owner([&] {
             pg::open_spi();
-            Instant now = pg::now();
-            pg::Array<Change> batch;
-            while (next < facts.size() && batch.size < kCustomersPerBatch) {
-                size_t end = next + 1;
-                while (end < facts.size() && facts[end].customer == facts[next].customer) ++end;
-                batch.push(make_change(facts[next].customer, facts.subspan(next, end - next), now, options));
-                next = end;
-            }
-            run_stages(batch.span());
+            run_stages(next_batch(facts, keys, &next, options));
             pg::close_spi();
         });
         CHECK_FOR_INTERRUPTS();

@@ -15,8 +15,9 @@ struct Options {
     bool replay = false;  // work everything out anew from the ledger
 };
 
-// Takes in facts, in any order. They are sorted in place.
-void take_in(std::span<Fact> facts, Options options);
+// Takes in facts, in any order. A session that creates the same new customer at the same time makes this fail with an error that
+// customer::lost_race_for_new_customer() recognises: the caller runs it in pg::protect() and tries again.
+void take_in(std::span<const Fact> facts, Options options);
 
 // Brings customers up to date with the clock; their ids are sorted.
 void bring_up_to_date(std::span<const std::string_view> customers, Options options);

@@ -52,15 +52,23 @@ CREATE FUNCTION lifecycle.wake_enrolments() RETURNS trigger
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
     AS $$
 BEGIN
+    WITH waiting AS (
+        SELECT c.customer_id, c.timer_at
+          FROM lifecycle.customer AS c
+         WHERE c.customer_id IN (SELECT e.customer_id FROM lifecycle.enrolment AS e
+                                  WHERE e.scenario = NEW.name AND e.status = 'active')
+         ORDER BY c.customer_id
+           FOR UPDATE),
+    disarmed AS (
+        DELETE FROM lifecycle.timer AS t USING waiting AS w
+         WHERE t.due_at = w.timer_at AND t.customer_id = w.customer_id),
+    armed AS (
+        INSERT INTO lifecycle.timer (due_at, customer_id)
+            SELECT lifecycle.now(), w.customer_id FROM waiting AS w)
     UPDATE lifecycle.customer AS c
        SET enrolment_due_at = lifecycle.now(), timer_at = lifecycle.now()
-     WHERE c.customer_id IN (SELECT e.customer_id FROM lifecycle.enrolment AS e
-                              WHERE e.scenario = NEW.name AND e.status = 'active');
-    INSERT INTO lifecycle.timer AS t (customer_id, due_at)
-        SELECT DISTINCT e.customer_id, lifecycle.now()
-          FROM lifecycle.enrolment AS e
-         WHERE e.scenario = NEW.name AND e.status = 'active'
-        ON CONFLICT (customer_id) DO UPDATE SET due_at = EXCLUDED.due_at;
+      FROM waiting AS w
+     WHERE c.customer_id = w.customer_id;
     RETURN NULL;
 END
 $$;

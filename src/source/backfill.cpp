@@ -4,6 +4,7 @@
 #include "pg/guard.hpp"
 #include "pg/statement.hpp"
 #include "source/quarantine.hpp"
+#include "source/retry.hpp"
 #include "source/source.hpp"
 
 namespace lifecycle::source {
@@ -21,9 +22,15 @@ char* ordered_rows(Source* source, const char* customer) {
                     customer);
 }
 
+void take_in_or_raise(const pg::Array<Fact>& facts) {
+    if (facts.empty()) return;
+    ErrorData* error = protect_and_retry([&] { engine::take_in({facts.data, facts.size}, {.silent = true}); });
+    if (error != nullptr) ReThrowError(error);
+}
+
 void flush(Reader* reader) {
     if (!reader->bad.empty()) quarantine(reader->source->name, reader->bad.span());
-    if (!reader->facts.empty()) engine::take_in(reader->facts.span(), {.silent = true});
+    take_in_or_raise(reader->facts);
     MemoryContextReset(reader->context);
     *reader = Reader{reader->source, reader->context, {}, {}, nullptr, 0};
 }
@@ -82,6 +89,6 @@ LIFECYCLE_FUNCTION(lifecycle_withdraw) {
     source::Source* s = source::find_source(pg::to_cstring(pg::view(PG_GETARG_DATUM(0))));
     pg::Array<Fact> facts;
     source::withdraw_everything(s, &facts);
-    if (!facts.empty()) engine::take_in(facts.span(), {.silent = true});
+    if (!facts.empty()) engine::take_in(facts.span(), {.silent = true});  // these customers exist
     PG_RETURN_VOID();
 }

@@ -10,6 +10,7 @@
 #include "pg/settings.hpp"
 #include "pg/statement.hpp"
 #include "source/quarantine.hpp"
+#include "source/retry.hpp"
 #include "source/source.hpp"
 
 namespace lifecycle::source {
@@ -119,7 +120,8 @@ void capture(TriggerData* trigger) {
     MemoryContext memory = AllocSetContextCreate(CurrentMemoryContext, "pg_lifecycle capture", ALLOCSET_DEFAULT_SIZES);
     MemoryContext caller = MemoryContextSwitchTo(memory);
 
-    ErrorData* error = pg::protect([&] {
+    ErrorData* error = protect_and_retry([&] {
+        MemoryContextReset(memory);
         Statement s{trigger, Reader{nullptr, memory, {}, {}, nullptr, 0}, {}};
         process(&s);
     });

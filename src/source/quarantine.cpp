@@ -6,6 +6,7 @@
 #include "pg/guard.hpp"
 #include "pg/money.hpp"
 #include "pg/statement.hpp"
+#include "source/retry.hpp"
 
 namespace lifecycle::source {
 
@@ -165,6 +166,9 @@ LIFECYCLE_FUNCTION(lifecycle_replay_row) {
         source::quarantine(name, reader.bad.span());
         PG_RETURN_BOOL(false);
     }
-    if (!reader.facts.empty()) engine::take_in(reader.facts.span(), {});
+    if (!reader.facts.empty()) {
+        ErrorData* error = source::protect_and_retry([&] { engine::take_in(reader.facts.span(), {}); });
+        if (error != nullptr) ReThrowError(error);
+    }
     PG_RETURN_BOOL(true);
 }

@@ -121,7 +121,9 @@ BEGIN
     IF backfill THEN
         rows := lifecycle.backfill_source(called, mapping ->> 'customer');
         INSERT INTO lifecycle.progress (source, rows_done, started_at, finished_at)
-            VALUES (called, rows, started, clock_timestamp());
+            VALUES (called, rows, started, clock_timestamp())
+            ON CONFLICT ON CONSTRAINT progress_pkey DO UPDATE
+               SET rows_done = EXCLUDED.rows_done, started_at = EXCLUDED.started_at, finished_at = EXCLUDED.finished_at;
     END IF;
     RETURN called;
 END

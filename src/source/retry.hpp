@@ -1,0 +1,24 @@
+#pragma once
+
+#include "customer/store.hpp"
+#include "pg/guard.hpp"
+
+namespace lifecycle::source {
+
+// pg::protect(), done again where another session was first to create a customer. At isolation levels where that customer stays
+// invisible, the error is the serialization failure that the shop expects there.
+template <class F>
+ErrorData* protect_and_retry(F&& body) {
+    constexpr int kTries = 10;
+    for (int tries = 1;; ++tries) {
+        ErrorData* error = pg::protect(body);
+        if (error == nullptr || !customer::lost_race_for_new_customer(error)) return error;
+        if (IsolationUsesXactSnapshot())
+            ereport(ERROR, errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+                    errmsg("could not serialize access due to concurrent update"));
+        if (tries == kTries) return error;
+        FreeErrorData(error);
+    }
+}
+
+}  // namespace lifecycle::source
