@@ -10,6 +10,21 @@ CUSTOMERS=${CUSTOMERS:-20000} SEED=${SEED:-1}
 data=${1:+$(realpath "$1")}
 cd "$root"
 
+# The file of a data set, which DIR holds itself or in a folder of the set's name.
+data_file() {  # data_file NAME FILE
+    local file
+    for file in "$data"/{,"$1"/}"$2"; do
+        if [ -f "$file" ]; then echo "$file"; return; fi
+    done
+}
+
+retail_file='' cdnow_file=''
+if [ -n "$data" ]; then
+    retail_file=$(data_file online_retail online_retail.csv.xz)
+    cdnow_file=$(data_file cdnow CDNOW_master.txt.gz)
+    [ -n "$retail_file$cdnow_file" ] || die "neither online_retail.csv.xz nor CDNOW_master.txt.gz in $data"
+fi
+
 mkdir -p build
 demo/stop.sh
 tools/cluster.sh new > build/demo
@@ -60,7 +75,6 @@ simulated_shop() {
     scene "A live order lifts a customer to the next tier" sql -f demo/live_order.sql
     scene "A thousand more in one statement" sql -f demo/busy_hour.sql
     scene "Time passes: the worker" sql -f demo/timer.sql
-    scene "What is due" sql -f demo/outbox.sql
     scene "A mailer polls" sql -f demo/mailer.sql
     scene "The worker's own account" sql -f demo/status.sql
     scene "Does it add up?" sql -f demo/check.sql -v said="
@@ -103,21 +117,10 @@ online_retail() { xz -dc "$1"; }
 # Fixed width with blanks, and a header.
 cdnow() { gzip -dc "$1" | tail -n +2 | tr -d '\r' | sed -E 's/^ +//; s/ +/,/g'; }
 
-if [ -z "$data" ]; then
-    simulated_shop
-else
-    found=
-    for file in "$data"/{,online_retail/}online_retail.csv.xz; do
-        if [ -f "$file" ] && [[ $found != *retail* ]]; then
-            found+=" retail"
-            real_shop online_retail "Online Retail, 2010-12-01 to 2011-12-09" '2011-12-10 00:00+00' online_retail "$file"
-        fi
-    done
-    for file in "$data"/{,cdnow/}CDNOW_master.txt.gz; do
-        if [ -f "$file" ] && [[ $found != *cdnow* ]]; then
-            found+=" cdnow"
-            real_shop cdnow "CDNOW, 1997-01-01 to 1998-06-30" '1998-07-01 00:00+00' cdnow "$file"
-        fi
-    done
-    [ -n "$found" ] || die "neither online_retail.csv.xz nor CDNOW_master.txt.gz in $data"
+if [ -z "$data" ]; then simulated_shop; fi
+if [ -n "$retail_file" ]; then
+    real_shop online_retail "Online Retail, 2010-12-01 to 2011-12-09" '2011-12-10 00:00+00' online_retail "$retail_file"
+fi
+if [ -n "$cdnow_file" ]; then
+    real_shop cdnow "CDNOW, 1997-01-01 to 1998-06-30" '1998-07-01 00:00+00' cdnow "$cdnow_file"
 fi

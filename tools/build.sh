@@ -5,6 +5,9 @@
 "$root/tools/setup.sh"
 need_postgres
 cd "$root"
+
+# "make demo DATA=DIR" reaches us through make, and to PGXS a DATA is files to install.
+unset DATA MAKEFLAGS MAKEOVERRIDES MFLAGS
 make -s -j"$(nproc)" all PG_CONFIG="$PG_CONFIG"
 
 # The same flags again, so that nothing is compiled anew (and by root).

@@ -12,11 +12,6 @@ namespace lifecycle::customer {
 
 namespace {
 
-// The one statement in the path of every order: it qualifies its operator and needs no search_path.
-pg::Statement lock_one{
-    .sql = "SELECT c.ctid, c.* FROM lifecycle.customer AS c WHERE c.customer_id OPERATOR(pg_catalog.=) $1 FOR UPDATE",
-    .types = {TEXTOID},
-    .qualified = true};
 pg::Statement count_many{.sql = "SELECT count(*) FROM lifecycle.customer AS c WHERE c.customer_id = ANY ($1)",
                          .types = {TEXTARRAYOID}};
 pg::Statement lock_many{
@@ -73,20 +68,11 @@ void make_row(Change& change) {
     change.before = change.after;
 }
 
-// A row of the result: ctid, then the columns of the table.
-void load_row(Change& change, HeapTuple tuple, TupleDesc layout) {
-    if (layout->natts != kColumns + 1)
-        ereport(ERROR, errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-                errmsg("table \"lifecycle.customer\" does not have the columns this version of pg_lifecycle knows"),
-                errhint("Run ALTER EXTENSION pg_lifecycle UPDATE."));
-    Datum values[kColumns + 1];
-    bool nulls[kColumns + 1];
-    heap_deform_tuple(tuple, layout, values, nulls);
-    change.tid = *pg::item_pointer(values[0]);
-    for (int c = 0; c < kColumns; ++c) {
-        change.before.values[c] = values[c + 1];
-        change.before.nulls[c] = nulls[c + 1];
-    }
+// `values` are the columns of the table, in its order.
+void load_row(Change& change, const Datum* values, const bool* nulls, const ItemPointerData& tid) {
+    memcpy(change.before.values, values, sizeof change.before.values);
+    memcpy(change.before.nulls, nulls, sizeof change.before.nulls);
+    change.tid = tid;
     change.existed = true;
     // Created by create_and_lock a moment ago: a row that says nothing yet.
     if (change.before.instant(kAsOf, rules::kBeginning) == rules::kBeginning) {
@@ -98,6 +84,48 @@ void load_row(Change& change, HeapTuple tuple, TupleDesc layout) {
     if (change.now < as_of) change.now = as_of;
 }
 
+void check_columns(int found) {
+    if (found == kColumns) return;
+    ereport(ERROR, errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+            errmsg("table \"lifecycle.customer\" does not have the columns this version of pg_lifecycle knows"),
+            errhint("Run ALTER EXTENSION pg_lifecycle UPDATE."));
+}
+
+// One customer, as in the path of every order: without a statement.
+bool lock_one(Change& change) {
+    pg::TableWriter* rows = pg::open_writer(pg::table_oid(pg::Table::customer));
+    HeapTuple tuple = pg::find_and_lock(rows, pg::to_datum(change.customer_id));
+    if (tuple != nullptr) {
+        check_columns(RelationGetDescr(rows->relation)->natts);
+        Datum values[kColumns];
+        bool nulls[kColumns];
+        heap_deform_tuple(tuple, RelationGetDescr(rows->relation), values, nulls);
+        load_row(change, values, nulls, tuple->t_self);
+    }
+    pg::close_writer(rows);
+    return tuple != nullptr;
+}
+
+// Several, in the order of their ids; false: all of them are new.
+bool lock_several(Batch batch) {
+    Datum ids = ids_of(batch);
+    count_many.run({&ids, 1});
+    auto known = static_cast<uint64>(DatumGetInt64(pg::cell(0, 1).value));
+    if (known == 0) return false;
+    // Where some are new and some are not, the new ones are created now, so that all are locked in one order.
+    if (known < batch.size()) create_and_lock.run({&ids, 1});
+    uint64 rows = lock_many.run({&ids, 1});
+    if (rows != batch.size()) elog(ERROR, "locked " UINT64_FORMAT " of %zu customers", rows, batch.size());
+    check_columns(SPI_tuptable->tupdesc->natts - 1);
+    for (uint64 i = 0; i < rows; ++i) {
+        Datum values[kColumns + 1];  // ctid comes first
+        bool nulls[kColumns + 1];
+        heap_deform_tuple(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, values, nulls);
+        load_row(batch[i], values + 1, nulls + 1, *pg::item_pointer(values[0]));
+    }
+    return true;
+}
+
 }  // namespace
 
 void lock(Batch batch) {
@@ -106,25 +134,11 @@ void lock(Batch batch) {
         change.existed = false;
         ItemPointerSetInvalid(&change.tid);
     }
-    uint64 rows;
-    if (batch.size() == 1) {
-        Datum id = pg::to_datum(batch[0].customer_id);
-        rows = lock_one.run({&id, 1});
-    } else {
-        Datum ids = ids_of(batch);
-        count_many.run({&ids, 1});
-        rows = static_cast<uint64>(DatumGetInt64(pg::cell(0, 1).value));
-        // Where some are new and some are not, the new ones are created now, so that all are locked in the order of their ids.
-        if (rows > 0 && rows < batch.size()) create_and_lock.run({&ids, 1});
-        if (rows > 0) rows = lock_many.run({&ids, 1});
-    }
-    // All are new: store() inserts them, which locks them too.
-    if (rows == 0) {
+    if (!(batch.size() == 1 ? lock_one(batch[0]) : lock_several(batch))) {
+        // All are new: store() inserts them, which locks them too.
         for (Change& change : batch) make_row(change);
         return;
     }
-    if (rows != batch.size()) elog(ERROR, "locked " UINT64_FORMAT " of %zu customers", rows, batch.size());
-    for (size_t i = 0; i < batch.size(); ++i) load_row(batch[i], SPI_tuptable->vals[i], SPI_tuptable->tupdesc);
     for (Change& change : batch) {
         if (!change.existed) make_row(change);
     }

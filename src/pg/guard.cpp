@@ -24,10 +24,16 @@ bool passes_through(int sqlstate) {
     }
 }
 
-void fix_search_path() {
+void fix_settings() {
     if (guc_level != 0) return;
     guc_level = NewGUCNestLevel();
-    set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+    auto set = [](const char* name, const char* value) {
+        set_config_option(name, value, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+    };
+    set("search_path", "pg_catalog, pg_temp");
+    // Our plans are made once, maybe while the tables are still empty, and kept: they must suit a million rows too.
+    set("enable_seqscan", "off");
+    set("jit", "off");
 }
 
 namespace detail {

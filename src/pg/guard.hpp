@@ -43,8 +43,8 @@ void as_owner(F&& body) {
     detail::as_owner(detail::call<std::remove_reference_t<F>>, &body);
 }
 
-// Fixes search_path for the rest of the as_owner() it is called in.
-void fix_search_path();
+// Fixes search_path, and what would sway the planner, for the rest of the as_owner() it is called in.
+void fix_settings();
 
 // Whether an error belongs to the client or the server and must not be swallowed.
 bool passes_through(int sqlstate);

@@ -11,11 +11,12 @@ void open_spi() {
 void close_spi() { SPI_finish(); }
 
 uint64 Statement::run(std::span<const Datum> args, const char* nulls) {
-    if (!qualified) fix_search_path();
+    if (!qualified) fix_settings();
     if (plan == nullptr) {
         int count = 0;
         while (count < static_cast<int>(std::size(types)) && OidIsValid(types[count])) ++count;
-        SPIPlanPtr fresh = SPI_prepare(sql, count, types);
+        // Generic: the arrays that are passed say nothing that would change the plan, and planning costs more than running.
+        SPIPlanPtr fresh = SPI_prepare_cursor(sql, count, types, CURSOR_OPT_GENERIC_PLAN);
         if (fresh == nullptr) elog(ERROR, "could not prepare \"%s\": %s", sql, SPI_result_code_string(SPI_result));
         SPI_keepplan(fresh);
         plan = fresh;

@@ -57,6 +57,7 @@ TableWriter* open_writer(Oid table) {
                     errmsg("index \"%s\" on table \"lifecycle.%s\" is partial or on an expression",
                            RelationGetRelationName(index), RelationGetRelationName(w->relation)),
                     errhint("Drop it: pg_lifecycle writes this table directly and keeps plain indexes only."));
+        if (index->rd_index->indisprimary) w->primary_key = RelationGetRelid(index);
         w->indexes[w->index_count] = index;
         w->infos[w->index_count] = info;
         ++w->index_count;
@@ -85,6 +86,62 @@ void update(TableWriter* w, ItemPointer tid, const Datum* values, const bool* nu
     fill(w->single, values, nulls);
     if (update_tuple(w->relation, tid, w->single)) insert_index_entries(w, w->single);
     ExecClearTuple(w->single);
+}
+
+namespace {
+
+// READ COMMITTED looks at the present, as a statement of its own would.
+Snapshot present() { return IsolationUsesXactSnapshot() ? GetTransactionSnapshot() : GetLatestSnapshot(); }
+
+HeapTuple find(TableWriter* w, std::span<const Datum> key, Snapshot snapshot) {
+    ScanKeyData keys[2];
+    Relation index = index_open(w->primary_key, NoLock);
+    for (size_t i = 0; i < key.size(); ++i)
+        ScanKeyInit(&keys[i], index->rd_index->indkey.values[i], BTEqualStrategyNumber, F_TEXTEQ, key[i]);  // COLLATE "C"
+    index_close(index, NoLock);
+    SysScanDesc scan = systable_beginscan(w->relation, w->primary_key, true, snapshot, static_cast<int>(key.size()), keys);
+    HeapTuple tuple = systable_getnext(scan);
+    if (HeapTupleIsValid(tuple)) tuple = heap_copytuple(tuple);
+    systable_endscan(scan);
+    return tuple;
+}
+
+}  // namespace
+
+HeapTuple find(TableWriter* w, std::span<const Datum> key) {
+    Snapshot snapshot = RegisterSnapshot(present());
+    HeapTuple tuple = find(w, key, snapshot);
+    UnregisterSnapshot(snapshot);
+    return tuple;
+}
+
+HeapTuple find_and_lock(TableWriter* w, Datum key) {
+    for (;;) {
+        Snapshot snapshot = RegisterSnapshot(present());
+        HeapTuple tuple = find(w, {&key, 1}, snapshot);
+        if (tuple == nullptr) {
+            UnregisterSnapshot(snapshot);
+            return nullptr;
+        }
+        TupleTableSlot* slot = table_slot_create(w->relation, nullptr);
+        TM_FailureData failure;
+        TM_Result result = table_tuple_lock(w->relation, &tuple->t_self, snapshot, slot, GetCurrentCommandId(false),
+                                            LockTupleNoKeyExclusive, LockWaitBlock,
+                                            IsolationUsesXactSnapshot() ? 0 : TUPLE_LOCK_FLAG_FIND_LAST_VERSION, &failure);
+        UnregisterSnapshot(snapshot);
+        if (result == TM_Ok) {
+            HeapTuple locked = ExecCopySlotHeapTuple(slot);
+            locked->t_self = slot->tts_tid;
+            ExecDropSingleTupleTableSlot(slot);
+            return locked;
+        }
+        ExecDropSingleTupleTableSlot(slot);
+        if (IsolationUsesXactSnapshot())
+            ereport(ERROR, errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+                    errmsg("could not serialize access due to concurrent update"));
+        if (result != TM_Deleted && result != TM_Updated) elog(ERROR, "unexpected result of locking a row: %d", result);
+        CHECK_FOR_INTERRUPTS();  // it was deleted while we waited: look again
+    }
 }
 
 void remove(TableWriter* w, ItemPointer tid) { simple_table_tuple_delete(w->relation, tid, GetActiveSnapshot()); }

@@ -11,6 +11,7 @@ namespace lifecycle::pg {
 struct TableWriter {
     Relation relation;
     Relation indexes[4];
+    Oid primary_key;
     IndexInfo* infos[4];
     int index_count;
     Array<TupleTableSlot*> slots;  // rows waiting for the next flush
@@ -26,6 +27,12 @@ void insert(TableWriter* writer, const Datum* values, const bool* nulls);
 // The row at `tid`, which this transaction has locked.
 void update(TableWriter* writer, ItemPointer tid, const Datum* values, const bool* nulls);
 void remove(TableWriter* writer, ItemPointer tid);
+
+// The row with this text key in the table's primary key, or nullptr. Sees what others have committed until now.
+HeapTuple find(TableWriter* writer, std::span<const Datum> key);
+
+// The same, locked against changes by others in the version that they have left: the copy of the row, or nullptr.
+HeapTuple find_and_lock(TableWriter* writer, Datum key);
 
 // Makes what was written visible to the statements that follow.
 inline void written() { CommandCounterIncrement(); }

@@ -17,10 +17,6 @@ namespace lifecycle::segment {
 
 namespace {
 
-pg::Statement leave{
-    .sql = "DELETE FROM lifecycle.segment_member AS m USING unnest($1, $2) AS u (segment, customer_id)"
-           " WHERE m.segment = u.segment AND m.customer_id = u.customer_id",
-    .types = {TEXTARRAYOID, TEXTARRAYOID}};
 pg::Statement note_problems{
     .sql = "INSERT INTO lifecycle.problem (customer_id, segment, sqlstate, message, seen_at)"
            " SELECT u.*, $5 FROM unnest($1, $2, $3, $4) AS u"
@@ -340,12 +336,13 @@ bool nothing_to_do(const Change& change) {
 }
 
 void write(Writes& writes, Instant now) {
-    if (!writes.left_segments.empty()) {
-        Datum args[] = {pg::text_array(writes.left_segments.span()), pg::text_array(writes.left_customers.span())};
-        leave.run(args);
-    }
-    if (!writes.entered.empty()) {
+    if (!writes.left_segments.empty() || !writes.entered.empty()) {
         pg::TableWriter* members = pg::open_writer(pg::table_oid(pg::Table::segment_member));
+        for (size_t i = 0; i < writes.left_segments.size; ++i) {
+            Datum key[] = {writes.left_segments[i], writes.left_customers[i]};
+            HeapTuple row = pg::find(members, key);
+            if (row != nullptr) pg::remove(members, &row->t_self);
+        }
         for (const Writes::Stay& stay : writes.entered) {
             Datum values[] = {stay.segment, stay.customer, TimestampTzGetDatum(stay.entered)};
             bool nulls[] = {false, false, false};

@@ -1,7 +1,7 @@
 -- Segments: their definition, who is in them, and who was.
 
 CREATE TABLE lifecycle.segment (
-    name        text NOT NULL,
+    name        text COLLATE "C" NOT NULL,
     predicate   text NOT NULL,
     dimension   text,
     rank        int4,
@@ -21,7 +21,7 @@ COMMENT ON COLUMN lifecycle.segment.description IS 'What the segment is for';
 COMMENT ON COLUMN lifecycle.segment.segment_id IS 'Internal number';
 
 CREATE TABLE lifecycle.segment_member (
-    segment     text NOT NULL,
+    segment     text COLLATE "C" NOT NULL,
     customer_id text COLLATE "C" NOT NULL,
     entered_at  timestamptz NOT NULL,
     CONSTRAINT segment_member_pkey PRIMARY KEY (segment, customer_id)
@@ -32,7 +32,7 @@ COMMENT ON COLUMN lifecycle.segment_member.customer_id IS 'The customer';
 COMMENT ON COLUMN lifecycle.segment_member.entered_at IS 'The instant from which on the predicate has held';
 
 CREATE TABLE lifecycle.segment_past (
-    segment     text NOT NULL,
+    segment     text COLLATE "C" NOT NULL,
     customer_id text COLLATE "C" NOT NULL,
     entered_at  timestamptz NOT NULL,
     left_at     timestamptz NOT NULL
@@ -58,7 +58,7 @@ COMMENT ON COLUMN lifecycle.segment_history.left_at IS 'The instant from which o
 
 CREATE TABLE lifecycle.problem (
     customer_id text COLLATE "C" NOT NULL,
-    segment     text NOT NULL,
+    segment     text COLLATE "C" NOT NULL,
     sqlstate    text NOT NULL,
     message     text NOT NULL,
     seen_at     timestamptz NOT NULL,

@@ -87,7 +87,7 @@ Source* load(const char* name) {
     Source* fresh = nullptr;
     MemoryContext context = AllocSetContextCreate(CacheMemoryContext, "pg_lifecycle source", ALLOCSET_DEFAULT_SIZES);
     pg::as_owner([&] {
-        pg::fix_search_path();
+        pg::fix_settings();
         pg::open_spi();
         Datum arg = CStringGetTextDatum(name);
         if (read_source.run({&arg, 1}) == 0)
@@ -193,7 +193,7 @@ LIFECYCLE_FUNCTION(lifecycle_check_source) {
         ereport(ERROR, errcode(ERRCODE_WRONG_OBJECT_TYPE), errmsg("\"%s\" is not a table", RelationGetRelationName(relation)),
                 errhint("Attach the table or tables behind it."));
     pg::as_owner([&] {
-        pg::fix_search_path();
+        pg::fix_settings();
         source::compile_source("", relation, pg::view(kind), mapping, filter, no_filter);
     });
     relation_close(relation, NoLock);
