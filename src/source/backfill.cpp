@@ -1,4 +1,5 @@
 // Backfill: what is in a table already when it is attached; and taking a source back.
+#include "customer/shop.hpp"
 #include "engine/engine.hpp"
 #include "pg/catalog.hpp"
 #include "pg/guard.hpp"
@@ -42,6 +43,7 @@ int64 backfill(Source* source, const char* customer) {
     Reader reader{source, memory, {}, {}, nullptr, 0};
     int64 rows = 0;
 
+    customer::current_shop();
     pg::open_spi();
     SPIPlanPtr plan = SPI_prepare(ordered_rows(source, customer), 0, nullptr);
     if (plan == nullptr) elog(ERROR, "could not read the source: %s", SPI_result_code_string(SPI_result));

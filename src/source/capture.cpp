@@ -3,6 +3,7 @@
 // The shop always wins. Whatever goes wrong in here, the shop's statement succeeds: what it did is undone to the point before, and the
 // rows are put into quarantine with the reason. Only what is not ours to keep passes: cancels, shutdown, deadlocks, serialization
 // failures.
+#include "customer/shop.hpp"
 #include "engine/engine.hpp"
 #include "pg/catalog.hpp"
 #include "pg/fault.hpp"
@@ -52,6 +53,13 @@ void read_one_table(Statement* s, Tuplestorestate* rows, bool withdrawn, bool no
     ExecDropSingleTupleTableSlot(slot);
 }
 
+// An update that leaves the fact as it was, such as an order's way from paid to shipped, says nothing.
+bool cancel_out(const Fact& gone, const Fact& come) {
+    return gone.kind == come.kind && (come.kind == FactKind::order || come.kind == FactKind::refund) && gone.at == come.at &&
+           gone.amount == come.amount && gone.amount.digits == come.amount.digits && gone.id == come.id &&
+           gone.customer == come.customer && gone.order == come.order;
+}
+
 // Old and new versions stand in the same order.
 void read_updated(Statement* s, bool note_gone) {
     TupleTableSlot* before = slot_for(s->trigger);
@@ -63,8 +71,11 @@ void read_updated(Statement* s, bool note_gone) {
     while (tuplestore_gettupleslot(old_rows, true, false, before) && tuplestore_gettupleslot(new_rows, true, false, after)) {
         CHECK_FOR_INTERRUPTS();
         if (!note_gone && reads_the_same(s->reader.source, before, after)) continue;
+        pg::Array<Fact>& facts = s->reader.facts;
+        size_t known = facts.size;
         read_row(&s->reader, before, true);
         read_row(&s->reader, after, false);
+        if (facts.size == known + 2 && cancel_out(facts[known], facts[known + 1])) facts.size = known;
         if (note_gone) s->gone.push(row_as_json(before));
     }
     ExecDropSingleTupleTableSlot(before);
@@ -90,6 +101,7 @@ void read_statement(Statement* s) {
 
 void process(Statement* s) {
     s->reader.source = find_source(s->trigger->tg_trigger->tgargs[0]);
+    customer::current_shop();  // loaded here, where an error is handled, not while rows are read
     read_statement(s);
     if (!s->gone.empty()) forget_quarantined(s->reader.source->name, s->gone.span());
     if (!s->reader.bad.empty()) quarantine(s->reader.source->name, s->reader.bad.span());

@@ -1,6 +1,7 @@
 // Quarantine: what could not be processed is kept with its reason until it can.
 #include "source/quarantine.hpp"
 
+#include "customer/shop.hpp"
 #include "engine/engine.hpp"
 #include "pg/fault.hpp"
 #include "pg/guard.hpp"
@@ -152,6 +153,7 @@ LIFECYCLE_FUNCTION(lifecycle_replay_row) {
     bool gone = PG_GETARG_BOOL(2);
 
     source::Source* s = source::find_source(pg::to_cstring(name));
+    customer::current_shop();
     TupleDesc layout = lookup_rowtype_tupdesc_copy(HeapTupleHeaderGetTypeId(row), HeapTupleHeaderGetTypMod(row));
     HeapTupleData tuple{};
     tuple.t_len = HeapTupleHeaderGetDatumLength(row);
