@@ -211,7 +211,7 @@ void withdraw(Change& change, std::span<Run> runs, pg::TableWriter* writer) {
     }
 }
 
-void take_in(Change& change, Reading reading, std::span<Run> runs, pg::TableWriter* writer) {
+void take_in(Change& change, const Overview& overview, Reading reading, std::span<Run> runs, pg::TableWriter* writer) {
     pg::Array<Fact> purchases;
     if (reading == Reading::everything) withdraw(change, runs, writer);
     for (const Run& run : runs) {
@@ -226,6 +226,8 @@ void take_in(Change& change, Reading reading, std::span<Run> runs, pg::TableWrit
     if (purchases.size > known) write_runs(writer, change.customer_id, purchases.span().subspan(known));
 
     change.from_scratch = !change.existed || reading == Reading::everything;
+    change.appended = change.existed && !overview.withdrawn && !change.replay &&
+                      overview.first > change.before.instant(kLedgerAt, rules::kBeginning);
     if (!change.from_scratch) {
         change.base.numbers = numbers_of(change.before);
         change.base.at = change.before.instant(kAsOf, rules::kBeginning);
@@ -261,13 +263,14 @@ void show_numbers(Row& row, const rules::PurchaseNumbers& numbers) {
 
 void take_in_purchases(Batch batch) {
     pg::fault_point("ledger");
+    auto overviews = pg::zeroed<Overview>(batch.size());
     auto readings = pg::zeroed<Reading>(batch.size());
     pg::Array<Datum> wanted;
     bool writing = false;
     for (size_t i = 0; i < batch.size(); ++i) {
-        Overview o = look_at(batch[i]);
-        readings[i] = reading_of(batch[i], o);
-        writing |= o.purchases;
+        overviews[i] = look_at(batch[i]);
+        readings[i] = reading_of(batch[i], overviews[i]);
+        writing |= overviews[i].purchases;
         if (readings[i] != Reading::nothing) wanted.push(pg::to_datum(batch[i].customer_id));
     }
 
@@ -285,7 +288,7 @@ void take_in_purchases(Batch batch) {
             // Batch and result are both sorted by customer.
             for (; row < rows && pg::view(pg::cell(row, 1).value) == batch[i].customer_id; ++row) runs.push(load_run(row));
         }
-        take_in(batch[i], readings[i], runs.span(), writer);
+        take_in(batch[i], overviews[i], readings[i], runs.span(), writer);
     }
     if (writer != nullptr) {
         pg::close_writer(writer);

@@ -22,7 +22,7 @@ pg::Cached<Ladder> ladder;
 pg::Statement read_tiers{
     .sql = "SELECT t.name, t.min_spend FROM lifecycle.tier AS t"
            " WHERE EXISTS (SELECT FROM lifecycle.loyalty_program) ORDER BY t.rank"};
-pg::Statement forget_history{.sql = "DELETE FROM lifecycle.tier_history AS h WHERE h.customer_id = ANY ($1)",
+pg::Statement forget_history{.sql = "DELETE FROM lifecycle.tier_past AS h WHERE h.customer_id = ANY ($1)",
                              .types = {TEXTARRAYOID}};
 
 // Read anew at the start of a batch only: what a batch has taken from it must stay until it is done.
@@ -44,15 +44,15 @@ const Ladder& refresh_ladder() {
     return *fresh;
 }
 
-void note_change(pg::TableWriter*& history, const Change& change, int previous, const Moment& moment) {
-    if (history == nullptr) history = pg::open_writer(pg::table_oid(pg::Table::tier_history));
-    Datum values[4];
-    bool nulls[4] = {};
-    values[0] = change.after.values[kCustomerId];
-    values[1] = tier_name(moment.tier, &nulls[1]);
-    values[2] = tier_name(previous, &nulls[2]);
-    values[3] = TimestampTzGetDatum(moment.at);
-    pg::insert(history, values, nulls);
+void note_end(pg::TableWriter*& past, const Change& change, int tier, Instant since, Instant until) {
+    // A tier that was reached and lost at one instant has never been.
+    if (tier == rules::kNoTier || until <= since) return;
+    if (past == nullptr) past = pg::open_writer(pg::table_oid(pg::Table::tier_past));
+    bool null;
+    Datum values[] = {change.after.values[kCustomerId], tier_name(tier, &null), TimestampTzGetDatum(since),
+                      TimestampTzGetDatum(until)};
+    bool nulls[] = {false, false, false, false};
+    pg::insert(past, values, nulls);
 }
 
 void show_tier(Row& row, int tier, Instant since) {
@@ -83,45 +83,54 @@ int tier_of(const Row& row) {
     return rules::kNoTier;  // a tier that has been deleted since
 }
 
+namespace {
+
+// Gives the moments of one customer their tiers. Past tiers up to `known` are in the history already.
+void award(Change& change, std::span<const rules::Decimal> thresholds, Instant known, pg::TableWriter*& past) {
+    int tier = change.base.tier;
+    Instant since = change.base.tier_since;
+    for (Moment& moment : change.moments) {
+        moment.tier = rules::tier_for(moment.numbers.revenue, thresholds);
+        if (moment.tier != tier) {
+            if (moment.at > known) note_end(past, change, tier, since, moment.at);
+            tier = moment.tier;
+            since = moment.at;
+        }
+        moment.tier_since = since;
+    }
+    show_tier(change.after, tier, since);
+    change.after.values[kTierSpend] = change.after.values[kRevenue];
+    if (tier > tier_of(change.before) && !change.replay)
+        change.signals.push({SignalKind::tier_reached, pg::view(change.after.values[kTier]), since});
+}
+
+}  // namespace
+
 void award_tiers(Batch batch) {
     pg::fault_point("tiers");
     const Ladder& l = refresh_ladder();
     std::span<const rules::Decimal> thresholds{l.thresholds.data, l.thresholds.size};
     pg::Array<Datum> rewritten;
     for (const Change& change : batch) {
-        if (change.existed && change.from_scratch) rewritten.push(change.after.values[kCustomerId]);
+        if (change.existed && change.from_scratch && !change.appended) rewritten.push(change.after.values[kCustomerId]);
     }
     if (!rewritten.empty()) {
         Datum arg = pg::text_array(rewritten.span());
         forget_history.run({&arg, 1});
     }
 
-    pg::TableWriter* history = nullptr;
+    pg::TableWriter* past = nullptr;
     for (Change& change : batch) {
         if (!change.from_scratch) {
             change.base.tier = tier_of(change.before);
             change.base.tier_since = change.before.instant(kTierSince, rules::kNever);
         }
         if (change.moments.empty() && !change.from_scratch) continue;
-        int tier = change.base.tier;
-        Instant since = change.base.tier_since;
-        for (Moment& moment : change.moments) {
-            int reached = rules::tier_for(moment.numbers.revenue, thresholds);
-            moment.tier = reached;
-            if (reached != tier) {
-                since = moment.at;
-                note_change(history, change, tier, moment);
-                tier = reached;
-            }
-            moment.tier_since = since;
-        }
-        show_tier(change.after, tier, since);
-        change.after.values[kTierSpend] = change.after.values[kRevenue];
-        if (tier > tier_of(change.before) && !change.replay)
-            change.signals.push({SignalKind::tier_reached, pg::view(change.after.values[kTier]), since});
+        Instant known = change.appended ? change.before.instant(kLedgerAt, rules::kBeginning) : rules::kBeginning;
+        award(change, thresholds, known, past);
     }
-    if (history != nullptr) {
-        pg::close_writer(history);
+    if (past != nullptr) {
+        pg::close_writer(past);
         pg::written();
     }
 }

@@ -6,7 +6,7 @@
 
 namespace lifecycle::loyalty {
 
-// Gives every moment its tier, writes the changes into tier_history and raises a signal for a customer who has risen.
+// Gives every moment its tier, writes those that have ended into the history and raises a signal for a customer who has risen.
 void award_tiers(Batch batch);
 
 // The name of a tier found in Moment::tier; NULL for none.

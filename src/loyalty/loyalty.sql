@@ -54,18 +54,31 @@ COMMENT ON FUNCTION lifecycle.check_tiers() IS 'Trigger of lifecycle.tier: refus
 CREATE TRIGGER check_tiers AFTER INSERT OR UPDATE ON lifecycle.tier
     FOR EACH STATEMENT EXECUTE FUNCTION lifecycle.check_tiers();
 
-CREATE TABLE lifecycle.tier_history (
+CREATE TABLE lifecycle.tier_past (
     customer_id text COLLATE "C" NOT NULL,
-    tier        text,
-    previous    text,
-    changed_at  timestamptz NOT NULL
+    tier        text NOT NULL,
+    entered_at  timestamptz NOT NULL,
+    left_at     timestamptz NOT NULL
 );
-CREATE INDEX tier_history_customer_id_idx ON lifecycle.tier_history (customer_id);
-COMMENT ON TABLE lifecycle.tier_history IS 'Every change of a customer''s tier, at the time of the order or refund that brought it about';
+CREATE INDEX tier_past_customer_id_idx ON lifecycle.tier_past (customer_id);
+COMMENT ON TABLE lifecycle.tier_past IS 'Tiers that customers no longer have; read lifecycle.tier_history';
+COMMENT ON COLUMN lifecycle.tier_past.customer_id IS 'The customer';
+COMMENT ON COLUMN lifecycle.tier_past.tier IS 'The tier';
+COMMENT ON COLUMN lifecycle.tier_past.entered_at IS 'Time of the order that reached it';
+COMMENT ON COLUMN lifecycle.tier_past.left_at IS 'Time of the order or refund that ended it';
+
+CREATE VIEW lifecycle.tier_history AS
+    SELECT p.customer_id, p.tier, p.entered_at, p.left_at
+      FROM lifecycle.tier_past AS p
+    UNION ALL
+    SELECT c.customer_id, c.tier, c.tier_since, NULL
+      FROM lifecycle.customer AS c
+     WHERE c.tier IS NOT NULL;
+COMMENT ON VIEW lifecycle.tier_history IS 'Who had which tier when: [entered_at, left_at), at the times of the orders and refunds that brought it about';
 COMMENT ON COLUMN lifecycle.tier_history.customer_id IS 'The customer';
-COMMENT ON COLUMN lifecycle.tier_history.tier IS 'The tier from then on; NULL: none';
-COMMENT ON COLUMN lifecycle.tier_history.previous IS 'The tier until then; NULL: none';
-COMMENT ON COLUMN lifecycle.tier_history.changed_at IS 'When';
+COMMENT ON COLUMN lifecycle.tier_history.tier IS 'The tier';
+COMMENT ON COLUMN lifecycle.tier_history.entered_at IS 'Time of the order that reached it';
+COMMENT ON COLUMN lifecycle.tier_history.left_at IS 'Time of the order or refund that ended it; NULL: it is the present tier';
 
 CREATE VIEW lifecycle.tier_progress AS
     SELECT c.customer_id, c.tier, c.tier_since, c.tier_spend AS spend, n.name AS next_tier,
