@@ -88,7 +88,7 @@ TABLE differences;
 CREATE TEMP TABLE versions AS SELECT customer_id, xmin AS version FROM lifecycle.customer;
 UPDATE orders SET note = 'leave at the door';
 UPDATE orders SET status = 'shipped' WHERE id = 5;
-SELECT count(*) AS touched FROM lifecycle.customer JOIN versions USING (customer_id) WHERE xmin <> version;
+SELECT count(*) AS touched FROM lifecycle.customer AS c JOIN versions AS v USING (customer_id) WHERE c.xmin <> v.version;
 
 -- MERGE does all at once.
 MERGE INTO orders USING (VALUES (1, 3.00), (4, 4.00), (900, 9.00)) AS news (id, total) ON orders.id = news.id
@@ -123,7 +123,7 @@ ROLLBACK;
 SELECT * FROM actual WHERE customer_id IN ('20', '21');
 TABLE differences;
 
--- Two transactions may both be open when one order is placed twice in a row: the second statement sees the first.
+-- One order is placed, changed, deleted and placed again within one transaction: each statement sees those before it.
 BEGIN;
 INSERT INTO orders VALUES (806, 20, 6, 'paid', '2026-02-06 10:00+00');
 UPDATE orders SET total = 7 WHERE id = 806;

@@ -39,6 +39,7 @@ enum Column : int {
     kLastSentAt, kLastOpenAt, kLastClickAt, kLastVisitAt, kLastActivityAt,
     kCartId, kCartValue, kCartUpdatedAt, kPoints, kTier, kTierSince, kTierSpend, kLifecycle, kEngagement, kNextChangeAt,
     kSegmentIds, kSegmentSince, kAsOf, kLedgerAt, kNextFactAt, kEnrolmentDueAt, kOpenEnrolments, kTimerAt,
+    kRecentSource, kRecentIds, kRecentAt, kRecentAmounts,
     kColumns
 };
 inline constexpr int kDocumentedColumns = kSegmentIds;

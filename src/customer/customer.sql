@@ -60,8 +60,12 @@ CREATE TABLE lifecycle.customer (
     enrolment_due_at    timestamptz,
     open_enrolments     int4 NOT NULL DEFAULT 0,
     timer_at            timestamptz,
+    recent_source       int4,
+    recent_ids          text[],
+    recent_at           timestamptz[],
+    recent_amounts      numeric[],
     CONSTRAINT customer_pkey PRIMARY KEY (customer_id)
-) WITH (fillfactor = 80);
+) USING heap WITH (fillfactor = 80);
 COMMENT ON TABLE lifecycle.customer IS 'One row for each customer, kept up to date in the transactions that change the facts';
 COMMENT ON COLUMN lifecycle.customer.customer_id IS 'The shop''s own id of the customer, as text';
 COMMENT ON COLUMN lifecycle.customer.email IS 'E-mail address';
@@ -108,8 +112,14 @@ COMMENT ON COLUMN lifecycle.customer.enrolment_due_at IS 'Internal: when the nex
 COMMENT ON COLUMN lifecycle.customer.open_enrolments IS 'Internal: number of enrolments that have not ended';
 COMMENT ON COLUMN lifecycle.customer.timer_at IS 'Internal: due_at of this customer''s row in lifecycle.timer';
 
+COMMENT ON COLUMN lifecycle.customer.recent_source IS 'Internal: the source of the orders in recent_ids; read lifecycle.purchase';
+COMMENT ON COLUMN lifecycle.customer.recent_ids IS 'Internal: the latest orders, before they move to the purchase ledger together';
+COMMENT ON COLUMN lifecycle.customer.recent_at IS 'Internal: when each of recent_ids was placed';
+COMMENT ON COLUMN lifecycle.customer.recent_amounts IS 'Internal: the amount of each of recent_ids';
+
 -- A row holds what one statement of the shop said about one customer (up to 64 purchases): a bulk load of ten orders for each of
--- 100,000 customers writes 100,000 rows, not a million. lifecycle.purchase shows the purchases one by one.
+-- 100,000 customers writes 100,000 rows, not a million. Orders that come one by one wait in the customer's own row, which their order writes
+-- anyway, until sixteen move here together. lifecycle.purchase shows the purchases one by one, wherever they are.
 CREATE TABLE lifecycle.purchase_ledger (
     customer_id text COLLATE "C" NOT NULL,
     source_id   int4 NOT NULL,
@@ -119,7 +129,7 @@ CREATE TABLE lifecycle.purchase_ledger (
     at          timestamptz[] NOT NULL,
     amounts     numeric[] NOT NULL,
     CONSTRAINT purchase_ledger_kind_is_known CHECK (kind IN ('order', 'refund'))
-);
+) USING heap;
 CREATE INDEX purchase_ledger_customer_id_idx ON lifecycle.purchase_ledger (customer_id);
 COMMENT ON TABLE lifecycle.purchase_ledger IS 'Orders and refunds as the shop''s tables said them, packed; read lifecycle.purchase';
 COMMENT ON COLUMN lifecycle.purchase_ledger.customer_id IS 'The customer';
@@ -133,7 +143,11 @@ COMMENT ON COLUMN lifecycle.purchase_ledger.amounts IS 'The amount of each, posi
 CREATE VIEW lifecycle.purchase AS
     SELECT l.customer_id, l.kind, u.id, u.order_id, u.at, u.amount, l.source_id
       FROM lifecycle.purchase_ledger AS l,
-           LATERAL unnest(l.ids, l.orders, l.at, l.amounts) AS u (id, order_id, at, amount);
+           LATERAL unnest(l.ids, l.orders, l.at, l.amounts) AS u (id, order_id, at, amount)
+    UNION ALL
+    SELECT c.customer_id, 'order', u.id, NULL, u.at, u.amount, c.recent_source
+      FROM lifecycle.customer AS c,
+           LATERAL unnest(c.recent_ids, c.recent_at, c.recent_amounts) AS u (id, at, amount);
 COMMENT ON VIEW lifecycle.purchase IS 'The purchase ledger, one row for each order or refund';
 COMMENT ON COLUMN lifecycle.purchase.customer_id IS 'The customer';
 COMMENT ON COLUMN lifecycle.purchase.kind IS 'order or refund';
@@ -167,7 +181,7 @@ CREATE TABLE lifecycle.timer (
     due_at      timestamptz NOT NULL,
     customer_id text COLLATE "C" NOT NULL,
     CONSTRAINT timer_pkey PRIMARY KEY (due_at, customer_id)
-);
+) USING heap;
 COMMENT ON TABLE lifecycle.timer IS 'Internal: when to look at which customer again. A timer may fire too early, never too late: it is moved only when the new instant is earlier';
 COMMENT ON COLUMN lifecycle.timer.customer_id IS 'The customer';
 COMMENT ON COLUMN lifecycle.timer.due_at IS 'When to look';

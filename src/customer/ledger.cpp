@@ -37,10 +37,18 @@ bool same_purchase(const Fact& a, const Fact& b) {
 }
 
 struct Run {
-    ItemPointerData tid;
+    ItemPointerData tid;  // invalid: the recent orders in the customer's row
     std::span<Fact> purchases;
     bool changed;
 };
+
+// Orders of one source that came one by one wait in the customer's row until there are this many.
+constexpr size_t kRecentOrders = 16;
+
+pg::TableWriter* ledger_writer(pg::TableWriter*& writer) {
+    if (writer == nullptr) writer = pg::open_writer(pg::table_oid(pg::Table::purchase_ledger));
+    return writer;
+}
 
 void write_run(pg::TableWriter* writer, std::string_view customer, std::span<const Fact> run) {
     Datum ids[kPurchasesPerRun];
@@ -81,38 +89,104 @@ void write_runs(pg::TableWriter* writer, std::string_view customer, std::span<co
     }
 }
 
-// Row `n` of read_runs.
-Run load_run(uint64 n) {
-    Run run{};
-    run.tid = *pg::item_pointer(pg::cell(n, 2).value);
-    int32 source = DatumGetInt32(pg::cell(n, 3).value);
-    FactKind kind = pg::view(pg::cell(n, 4).value) == "order" ? FactKind::order : FactKind::refund;
-    auto ids = pg::elements_of(pg::cell(n, 5).value);
-    auto [orders_array, no_orders] = pg::cell(n, 6);
-    auto orders = no_orders ? pg::Elements{} : pg::elements_of(orders_array);
-    auto at = pg::elements_of(pg::cell(n, 7).value);
-    auto amounts = pg::elements_of(pg::cell(n, 8).value);
-
-    run.purchases = pg::zeroed<Fact>(ids.count);
+std::span<Fact> unpack(FactKind kind, int32 source, Datum ids_array, Datum at_array, Datum amounts_array) {
+    auto ids = pg::elements_of(ids_array);
+    auto at = pg::elements_of(at_array);
+    auto amounts = pg::elements_of(amounts_array);
+    auto purchases = pg::zeroed<Fact>(ids.count);
     for (int i = 0; i < ids.count; ++i) {
-        Fact& fact = run.purchases[i];
+        Fact& fact = purchases[i];
         fact.kind = kind;
         fact.source_id = source;
         fact.id = pg::view(ids.values[i]);
-        if (i < orders.count && !orders.nulls[i]) fact.order = pg::view(orders.values[i]);
         fact.at = DatumGetTimestampTz(at.values[i]);
         fact.amount_datum = amounts.values[i];
         auto amount = pg::to_decimal(fact.amount_datum);
         if (!amount) ereport(ERROR, errcode(ERRCODE_DATA_CORRUPTED), errmsg("the purchase ledger has an amount out of range"));
         fact.amount = *amount;
     }
+    return purchases;
+}
+
+// Row `n` of read_runs.
+Run load_run(uint64 n) {
+    Run run{};
+    run.tid = *pg::item_pointer(pg::cell(n, 2).value);
+    FactKind kind = pg::view(pg::cell(n, 4).value) == "order" ? FactKind::order : FactKind::refund;
+    run.purchases = unpack(kind, DatumGetInt32(pg::cell(n, 3).value), pg::cell(n, 5).value, pg::cell(n, 7).value,
+                           pg::cell(n, 8).value);
+    auto [orders_array, no_orders] = pg::cell(n, 6);
+    if (no_orders) return run;
+    auto orders = pg::elements_of(orders_array);
+    for (int i = 0; i < orders.count; ++i) {
+        if (!orders.nulls[i]) run.purchases[i].order = pg::view(orders.values[i]);
+    }
     return run;
+}
+
+Run recent_orders(const Row& row) {
+    Run run{};
+    ItemPointerSetInvalid(&run.tid);
+    if (!row.nulls[kRecentIds])
+        run.purchases = unpack(FactKind::order, DatumGetInt32(row.values[kRecentSource]), row.values[kRecentIds],
+                               row.values[kRecentAt], row.values[kRecentAmounts]);
+    return run;
+}
+
+void keep_recent(Row& row, std::span<const Fact> orders) {
+    if (orders.empty()) {
+        for (Column c : {kRecentSource, kRecentIds, kRecentAt, kRecentAmounts}) row.clear(c);
+        return;
+    }
+    Datum ids[kRecentOrders];
+    Datum at[kRecentOrders];
+    Datum amounts[kRecentOrders];
+    for (size_t i = 0; i < orders.size(); ++i) {
+        ids[i] = pg::to_datum(orders[i].id);
+        at[i] = TimestampTzGetDatum(orders[i].at);
+        amounts[i] = orders[i].amount_datum;
+    }
+    row.set(kRecentSource, Int32GetDatum(orders[0].source_id));
+    row.set(kRecentIds, pg::text_array({ids, orders.size()}));
+    row.set(kRecentAt, pg::instant_array({at, orders.size()}));
+    row.set(kRecentAmounts, pg::numeric_array({amounts, orders.size()}));
+}
+
+// One more order into the customer's row. False: it has to go to the ledger itself.
+bool add_recent(Row& row, const Fact& order, pg::TableWriter*& ledger, std::string_view customer) {
+    pg::Elements ids{}, at{}, amounts{};
+    if (!row.nulls[kRecentIds]) {
+        if (DatumGetInt32(row.values[kRecentSource]) != order.source_id) return false;
+        ids = pg::elements_of(row.values[kRecentIds]);
+    }
+    if (ids.count == static_cast<int>(kRecentOrders)) {
+        write_run(ledger_writer(ledger), customer, recent_orders(row).purchases);
+        ids.count = 0;
+    } else if (ids.count > 0) {
+        at = pg::elements_of(row.values[kRecentAt]);
+        amounts = pg::elements_of(row.values[kRecentAmounts]);
+    }
+    Datum more_ids[kRecentOrders];
+    Datum more_at[kRecentOrders];
+    Datum more_amounts[kRecentOrders];
+    size_t n = static_cast<size_t>(ids.count);
+    std::copy(ids.values, ids.values + n, more_ids);
+    std::copy(at.values, at.values + n, more_at);
+    std::copy(amounts.values, amounts.values + n, more_amounts);
+    more_ids[n] = pg::to_datum(order.id);
+    more_at[n] = TimestampTzGetDatum(order.at);
+    more_amounts[n] = order.amount_datum;
+    ++n;
+    row.set(kRecentSource, Int32GetDatum(order.source_id));
+    row.set(kRecentIds, pg::text_array({more_ids, n}));
+    row.set(kRecentAt, pg::instant_array({more_at, n}));
+    row.set(kRecentAmounts, pg::numeric_array({more_amounts, n}));
+    return true;
 }
 
 // What the facts of one Change are, at a glance.
 struct Overview {
     bool withdrawn = false;
-    bool purchases = false;
     Instant first = rules::kNever;  // of the purchases that are new and not in the future
 };
 
@@ -120,7 +194,6 @@ Overview look_at(const Change& change) {
     Overview o;
     for (const Fact& fact : change.facts) {
         if (!is_purchase(fact)) continue;
-        o.purchases = true;
         o.withdrawn |= fact.withdrawn;
         if (!fact.withdrawn && fact.at <= change.now && fact.at < o.first) o.first = fact.at;
     }
@@ -190,7 +263,7 @@ void make_moments(Change& change, std::span<Fact> purchases) {
 }
 
 // Removes what was withdrawn from the runs and writes those that lost something again.
-void withdraw(Change& change, std::span<Run> runs, pg::TableWriter* writer) {
+void withdraw(Change& change, std::span<Run> runs, pg::TableWriter*& writer) {
     for (const Fact& gone : change.facts) {
         if (!gone.withdrawn || !is_purchase(gone)) continue;
         bool found = false;
@@ -206,12 +279,16 @@ void withdraw(Change& change, std::span<Run> runs, pg::TableWriter* writer) {
     }
     for (Run& run : runs) {
         if (!run.changed) continue;
-        pg::remove(writer, &run.tid);
+        if (!ItemPointerIsValid(&run.tid)) {
+            keep_recent(change.after, run.purchases);
+            continue;
+        }
+        pg::remove(ledger_writer(writer), &run.tid);
         if (!run.purchases.empty()) write_run(writer, change.customer_id, run.purchases);
     }
 }
 
-void take_in(Change& change, const Overview& overview, Reading reading, std::span<Run> runs, pg::TableWriter* writer) {
+void take_in(Change& change, const Overview& overview, Reading reading, std::span<Run> runs, pg::TableWriter*& writer) {
     pg::Array<Fact> purchases;
     if (reading == Reading::everything) withdraw(change, runs, writer);
     for (const Run& run : runs) {
@@ -223,7 +300,10 @@ void take_in(Change& change, const Overview& overview, Reading reading, std::spa
     for (const Fact& fact : change.facts) {
         if (is_purchase(fact) && !fact.withdrawn) purchases.push(fact);
     }
-    if (purchases.size > known) write_runs(writer, change.customer_id, purchases.span().subspan(known));
+    auto fresh = purchases.span().subspan(known);
+    bool alone = fresh.size() == 1 && fresh[0].kind == FactKind::order && fresh[0].at <= change.now;
+    if (!fresh.empty() && !(alone && add_recent(change.after, fresh[0], writer, change.customer_id)))
+        write_runs(ledger_writer(writer), change.customer_id, fresh);
 
     change.from_scratch = !change.existed || reading == Reading::everything;
     change.appended = change.existed && !overview.withdrawn && !change.replay &&
@@ -266,11 +346,9 @@ void take_in_purchases(Batch batch) {
     auto overviews = pg::zeroed<Overview>(batch.size());
     auto readings = pg::zeroed<Reading>(batch.size());
     pg::Array<Datum> wanted;
-    bool writing = false;
     for (size_t i = 0; i < batch.size(); ++i) {
         overviews[i] = look_at(batch[i]);
         readings[i] = reading_of(batch[i], overviews[i]);
-        writing |= overviews[i].purchases;
         if (readings[i] != Reading::nothing) wanted.push(pg::to_datum(batch[i].customer_id));
     }
 
@@ -279,7 +357,7 @@ void take_in_purchases(Batch batch) {
         Datum arg = pg::text_array(wanted.span());
         rows = read_runs.run({&arg, 1});
     }
-    pg::TableWriter* writer = writing ? pg::open_writer(pg::table_oid(pg::Table::purchase_ledger)) : nullptr;
+    pg::TableWriter* writer = nullptr;
     pg::Array<Run> runs;
     uint64 row = 0;
     for (size_t i = 0; i < batch.size(); ++i) {
@@ -287,6 +365,7 @@ void take_in_purchases(Batch batch) {
         if (readings[i] != Reading::nothing) {
             // Batch and result are both sorted by customer.
             for (; row < rows && pg::view(pg::cell(row, 1).value) == batch[i].customer_id; ++row) runs.push(load_run(row));
+            runs.push(recent_orders(batch[i].before));
         }
         take_in(batch[i], overviews[i], readings[i], runs.span(), writer);
     }

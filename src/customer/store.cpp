@@ -92,8 +92,7 @@ void check_columns(int found) {
 }
 
 // One customer, as in the path of every order: without a statement.
-bool lock_one(Change& change) {
-    pg::TableWriter* rows = pg::open_writer(pg::table_oid(pg::Table::customer));
+void lock_one(Change& change, pg::TableWriter* rows) {
     HeapTuple tuple = pg::find_and_lock(rows, pg::to_datum(change.customer_id));
     if (tuple != nullptr) {
         check_columns(RelationGetDescr(rows->relation)->natts);
@@ -102,16 +101,14 @@ bool lock_one(Change& change) {
         heap_deform_tuple(tuple, RelationGetDescr(rows->relation), values, nulls);
         load_row(change, values, nulls, tuple->t_self);
     }
-    pg::close_writer(rows);
-    return tuple != nullptr;
 }
 
-// Several, in the order of their ids; false: all of them are new.
-bool lock_several(Batch batch) {
+// Several, in the order of their ids, unless all of them are new.
+void lock_several(Batch batch) {
     Datum ids = ids_of(batch);
     count_many.run({&ids, 1});
     auto known = static_cast<uint64>(DatumGetInt64(pg::cell(0, 1).value));
-    if (known == 0) return false;
+    if (known == 0) return;
     // Where some are new and some are not, the new ones are created now, so that all are locked in one order.
     if (known < batch.size()) create_and_lock.run({&ids, 1});
     uint64 rows = lock_many.run({&ids, 1});
@@ -123,25 +120,27 @@ bool lock_several(Batch batch) {
         heap_deform_tuple(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, values, nulls);
         load_row(batch[i], values + 1, nulls + 1, *pg::item_pointer(values[0]));
     }
-    return true;
 }
 
 }  // namespace
 
-void lock(Batch batch) {
+pg::TableWriter* lock(Batch batch) {
     pg::fault_point("customer.lock");
     for (Change& change : batch) {
         change.existed = false;
         ItemPointerSetInvalid(&change.tid);
     }
-    if (!(batch.size() == 1 ? lock_one(batch[0]) : lock_several(batch))) {
-        // All are new: store() inserts them, which locks them too.
-        for (Change& change : batch) make_row(change);
-        return;
+    // Kept open until store(), which writes what is locked here. Where all are new, its insert locks them.
+    pg::TableWriter* rows = pg::open_writer(pg::table_oid(pg::Table::customer));
+    if (batch.size() == 1) {
+        lock_one(batch[0], rows);
+    } else {
+        lock_several(batch);
     }
     for (Change& change : batch) {
         if (!change.existed) make_row(change);
     }
+    return rows;
 }
 
 namespace {
@@ -190,9 +189,8 @@ struct Timers {
 
 }  // namespace
 
-void store(Batch batch) {
+void store(Batch batch, pg::TableWriter* rows) {
     pg::fault_point("customer.store");
-    pg::TableWriter* rows = pg::open_writer(pg::table_oid(pg::Table::customer));
     Timers timers;
     for (Change& change : batch) {
         timers.arm(change.after, change.now);

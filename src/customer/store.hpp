@@ -1,15 +1,16 @@
 #pragma once
 
 #include "customer/change.hpp"
+#include "pg/table.hpp"
 
 namespace lifecycle::customer {
 
 // Locks the customers of a batch, which are sorted by id, in that order, and loads their rows. Then whoever else changes one of
 // them waits until this transaction ends, so that two orders at once both count.
-void lock(Batch batch);
+pg::TableWriter* lock(Batch batch);
 
-// Writes the rows and arms the timers.
-void store(Batch batch);
+// Writes the rows and arms the timers. `rows` is what lock() has returned.
+void store(Batch batch, pg::TableWriter* rows);
 
 // Another session has created one of the new customers meanwhile: what was worked out is to be undone and done again.
 bool lost_race_for_new_customer(const ErrorData* error);

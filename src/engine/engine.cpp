@@ -23,14 +23,14 @@ constexpr size_t kCustomersPerBatch = 5000;
 
 void run_stages(Batch batch) {
     scenario::Outgoing outgoing;
-    customer::lock(batch);
+    pg::TableWriter* rows = customer::lock(batch);
     customer::take_in_profiles(batch);
     customer::take_in_purchases(batch);
     loyalty::award_tiers(batch);
     segment::classify(batch);
     scenario::advance(batch, &outgoing);
     for (Change& change : batch) change.after.set_instant(kAsOf, change.now);
-    customer::store(batch);
+    customer::store(batch, rows);
     outbox::enqueue(outgoing, batch[0].now);
 }
 

@@ -59,7 +59,7 @@ CREATE TABLE lifecycle.tier_past (
     tier        text NOT NULL,
     entered_at  timestamptz NOT NULL,
     left_at     timestamptz NOT NULL
-);
+) USING heap;
 CREATE INDEX tier_past_customer_id_idx ON lifecycle.tier_past (customer_id);
 COMMENT ON TABLE lifecycle.tier_past IS 'Tiers that customers no longer have; read lifecycle.tier_history';
 COMMENT ON COLUMN lifecycle.tier_past.customer_id IS 'The customer';

@@ -30,6 +30,14 @@ inline bool update_tuple(Relation relation, ItemPointer tid, TupleTableSlot* slo
 #endif
 }
 
+inline IndexScanDesc begin_index_scan(Relation table, Relation index, Snapshot snapshot, int keys) {
+#if PG_VERSION_NUM >= 180000
+    return index_beginscan(table, index, snapshot, nullptr, keys, 0);
+#else
+    return index_beginscan(table, index, snapshot, keys, 0);
+#endif
+}
+
 // Parses a timestamptz without touching the catalogs, so that a setting can be read before there is a transaction.
 inline bool decode_datetime(char** field, int* ftype, int nf, int* dtype, struct pg_tm* tm, fsec_t* fsec, int* tz) {
 #if PG_VERSION_NUM >= 160000

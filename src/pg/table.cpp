@@ -46,9 +46,10 @@ TableWriter* open_writer(Oid table) {
     foreach (c, oids) {
         if (w->index_count == static_cast<int>(std::size(w->indexes)))
             elog(ERROR, "table \"%s\" has more indexes than expected", RelationGetRelationName(w->relation));
-        Relation index = index_open(lfirst_oid(c), RowExclusiveLock);
+        // Without a lock of its own: whoever wants to drop or rebuild an index waits for those who hold one on its table.
+        Relation index = RelationIdGetRelation(lfirst_oid(c));
         if (!index->rd_index->indisready) {
-            index_close(index, RowExclusiveLock);
+            RelationClose(index);
             continue;
         }
         IndexInfo* info = BuildIndexInfo(index);
@@ -57,7 +58,7 @@ TableWriter* open_writer(Oid table) {
                     errmsg("index \"%s\" on table \"lifecycle.%s\" is partial or on an expression",
                            RelationGetRelationName(index), RelationGetRelationName(w->relation)),
                     errhint("Drop it: pg_lifecycle writes this table directly and keeps plain indexes only."));
-        if (index->rd_index->indisprimary) w->primary_key = RelationGetRelid(index);
+        if (index->rd_index->indisprimary) w->primary_key = w->index_count;
         w->indexes[w->index_count] = index;
         w->infos[w->index_count] = info;
         ++w->index_count;
@@ -70,7 +71,8 @@ void close_writer(TableWriter* w) {
     flush(w);
     for (TupleTableSlot* slot : w->slots) ExecDropSingleTupleTableSlot(slot);
     if (w->single != nullptr) ExecDropSingleTupleTableSlot(w->single);
-    for (int i = 0; i < w->index_count; ++i) index_close(w->indexes[i], NoLock);
+    if (w->found != nullptr) ExecDropSingleTupleTableSlot(w->found);
+    for (int i = 0; i < w->index_count; ++i) RelationClose(w->indexes[i]);
     table_close(w->relation, NoLock);
 }
 
@@ -93,49 +95,68 @@ namespace {
 // READ COMMITTED looks at the present, as a statement of its own would.
 Snapshot present() { return IsolationUsesXactSnapshot() ? GetTransactionSnapshot() : GetLatestSnapshot(); }
 
-HeapTuple find(TableWriter* w, std::span<const Datum> key, Snapshot snapshot) {
+// Room for this much more on a page and there is no need to tidy it yet.
+constexpr Size kCrowded = 1200;
+
+// The version of the row at `tid` (the head of a chain of versions) that the snapshot sees. The executor would prune the page on
+// every visit, one dead version at a time; an order's path has no time for that and waits until several have come together.
+bool find_version(Relation relation, ItemPointer tid, Snapshot snapshot) {
+    Buffer buffer = ReadBuffer(relation, ItemPointerGetBlockNumber(tid));
+    if (PageGetHeapFreeSpace(BufferGetPage(buffer)) < kCrowded) heap_page_prune_opt(relation, buffer);
+    LockBuffer(buffer, BUFFER_LOCK_SHARE);
+    HeapTupleData tuple;
+    bool found = heap_hot_search_buffer(tid, relation, buffer, snapshot, &tuple, nullptr, true);
+    UnlockReleaseBuffer(buffer);
+    return found;
+}
+
+bool find(TableWriter* w, std::span<const Datum> key, Snapshot snapshot, ItemPointer tid) {
     ScanKeyData keys[2];
-    Relation index = index_open(w->primary_key, NoLock);
-    for (size_t i = 0; i < key.size(); ++i)
-        ScanKeyInit(&keys[i], index->rd_index->indkey.values[i], BTEqualStrategyNumber, F_TEXTEQ, key[i]);  // COLLATE "C"
-    index_close(index, NoLock);
-    SysScanDesc scan = systable_beginscan(w->relation, w->primary_key, true, snapshot, static_cast<int>(key.size()), keys);
-    HeapTuple tuple = systable_getnext(scan);
-    if (HeapTupleIsValid(tuple)) tuple = heap_copytuple(tuple);
-    systable_endscan(scan);
-    return tuple;
+    for (size_t i = 0; i < key.size(); ++i)  // compares as COLLATE "C", like our keys
+        ScanKeyInit(&keys[i], static_cast<AttrNumber>(i + 1), BTEqualStrategyNumber, F_TEXTEQ, key[i]);
+    IndexScanDesc scan = begin_index_scan(w->relation, w->indexes[w->primary_key], snapshot, static_cast<int>(key.size()));
+    index_rescan(scan, keys, static_cast<int>(key.size()), nullptr, 0);
+    bool found = false;
+    while (!found) {
+        ItemPointer next = index_getnext_tid(scan, ForwardScanDirection);
+        if (next == nullptr) break;
+        *tid = *next;
+        found = find_version(w->relation, tid, snapshot);
+    }
+    index_endscan(scan);
+    return found;
 }
 
 }  // namespace
 
-HeapTuple find(TableWriter* w, std::span<const Datum> key) {
+bool find(TableWriter* w, std::span<const Datum> key, ItemPointer tid) {
     Snapshot snapshot = RegisterSnapshot(present());
-    HeapTuple tuple = find(w, key, snapshot);
+    bool found = find(w, key, snapshot, tid);
     UnregisterSnapshot(snapshot);
-    return tuple;
+    return found;
 }
 
 HeapTuple find_and_lock(TableWriter* w, Datum key) {
+    if (w->found == nullptr) w->found = table_slot_create(w->relation, nullptr);
     for (;;) {
         Snapshot snapshot = RegisterSnapshot(present());
-        HeapTuple tuple = find(w, {&key, 1}, snapshot);
-        if (tuple == nullptr) {
+        ItemPointerData tid;
+        if (!find(w, {&key, 1}, snapshot, &tid)) {
             UnregisterSnapshot(snapshot);
             return nullptr;
         }
-        TupleTableSlot* slot = table_slot_create(w->relation, nullptr);
         TM_FailureData failure;
-        TM_Result result = table_tuple_lock(w->relation, &tuple->t_self, snapshot, slot, GetCurrentCommandId(false),
+        TM_Result result = table_tuple_lock(w->relation, &tid, snapshot, w->found, GetCurrentCommandId(false),
                                             LockTupleNoKeyExclusive, LockWaitBlock,
                                             IsolationUsesXactSnapshot() ? 0 : TUPLE_LOCK_FLAG_FIND_LAST_VERSION, &failure);
         UnregisterSnapshot(snapshot);
         if (result == TM_Ok) {
-            HeapTuple locked = ExecCopySlotHeapTuple(slot);
-            locked->t_self = slot->tts_tid;
-            ExecDropSingleTupleTableSlot(slot);
+            HeapTuple locked = ExecCopySlotHeapTuple(w->found);
+            locked->t_self = w->found->tts_tid;
+            ExecClearTuple(w->found);
             return locked;
         }
-        ExecDropSingleTupleTableSlot(slot);
+        ExecClearTuple(w->found);
         if (IsolationUsesXactSnapshot())
             ereport(ERROR, errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
                     errmsg("could not serialize access due to concurrent update"));

@@ -11,12 +11,13 @@ namespace lifecycle::pg {
 struct TableWriter {
     Relation relation;
     Relation indexes[4];
-    Oid primary_key;
+    int primary_key;  // which of the indexes
     IndexInfo* infos[4];
     int index_count;
     Array<TupleTableSlot*> slots;  // rows waiting for the next flush
     size_t waiting;
     TupleTableSlot* single;
+    TupleTableSlot* found;
 };
 
 TableWriter* open_writer(Oid table);
@@ -28,10 +29,10 @@ void insert(TableWriter* writer, const Datum* values, const bool* nulls);
 void update(TableWriter* writer, ItemPointer tid, const Datum* values, const bool* nulls);
 void remove(TableWriter* writer, ItemPointer tid);
 
-// The row with this text key in the table's primary key, or nullptr. Sees what others have committed until now.
-HeapTuple find(TableWriter* writer, std::span<const Datum> key);
+// The row with this text key in the table's primary key, as others have left it until now. False: there is none.
+bool find(TableWriter* writer, std::span<const Datum> key, ItemPointer tid);
 
-// The same, locked against changes by others in the version that they have left: the copy of the row, or nullptr.
+// The same, locked against changes by others; a copy of the row, or nullptr.
 HeapTuple find_and_lock(TableWriter* writer, Datum key);
 
 // Makes what was written visible to the statements that follow.

@@ -340,8 +340,8 @@ void write(Writes& writes, Instant now) {
         pg::TableWriter* members = pg::open_writer(pg::table_oid(pg::Table::segment_member));
         for (size_t i = 0; i < writes.left_segments.size; ++i) {
             Datum key[] = {writes.left_segments[i], writes.left_customers[i]};
-            HeapTuple row = pg::find(members, key);
-            if (row != nullptr) pg::remove(members, &row->t_self);
+            ItemPointerData row;
+            if (pg::find(members, key, &row)) pg::remove(members, &row);
         }
         for (const Writes::Stay& stay : writes.entered) {
             Datum values[] = {stay.segment, stay.customer, TimestampTzGetDatum(stay.entered)};

@@ -25,7 +25,7 @@ CREATE TABLE lifecycle.segment_member (
     customer_id text COLLATE "C" NOT NULL,
     entered_at  timestamptz NOT NULL,
     CONSTRAINT segment_member_pkey PRIMARY KEY (segment, customer_id)
-);
+) USING heap;
 COMMENT ON TABLE lifecycle.segment_member IS 'Who is in which segment';
 COMMENT ON COLUMN lifecycle.segment_member.segment IS 'The segment';
 COMMENT ON COLUMN lifecycle.segment_member.customer_id IS 'The customer';
@@ -36,7 +36,7 @@ CREATE TABLE lifecycle.segment_past (
     customer_id text COLLATE "C" NOT NULL,
     entered_at  timestamptz NOT NULL,
     left_at     timestamptz NOT NULL
-);
+) USING heap;
 CREATE INDEX segment_past_customer_id_idx ON lifecycle.segment_past (customer_id);
 COMMENT ON TABLE lifecycle.segment_past IS 'Memberships that have ended; read lifecycle.segment_history';
 COMMENT ON COLUMN lifecycle.segment_past.segment IS 'The segment';

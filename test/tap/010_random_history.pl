@@ -18,7 +18,7 @@ my $sessions = 4;
 # Few and hot, some of which sort differently by locale.
 my @customers = qw(c1 c2 c3 c4 C1 ann@example.org ünal c-1);
 
-my ($history, $round, $clock);
+our ($history, $round, $clock);
 
 sub pick { return $_[ int rand @_ ]; }
 sub chance { return rand() < $_[0]; }
@@ -75,7 +75,7 @@ my @statements = (
 		# COPY takes values only.
 		my @rows = map { my $c = customer(); $c =~ s/'//g; $c = '\N' if $c eq 'NULL';
 			join "\t", $c, sprintf('%.2f', rand 300), pick(qw(paid cancelled)), "$clock" } 1 .. 1 + rand 5;
-		"COPY shop.orders (customer, amount, status, placed_at) FROM stdin;\n" . join("\n", @rows) . "\n\\." } ],
+		"COPY shop.orders (customer, amount, status, placed_at) FROM stdin;\n" . join("\n", @rows) . "\n\\.\n" } ],
 	[ 6, sub { 'UPDATE shop.orders SET amount = ' . amount() . ' WHERE ' . some_orders() } ],
 	[ 4, sub { 'UPDATE shop.orders SET customer = ' . customer() . ' WHERE ' . some_orders() } ],
 	[ 5, sub { 'UPDATE shop.orders SET placed_at = ' . instant() . ' WHERE ' . some_orders() } ],
@@ -105,9 +105,19 @@ sub statement
 	for my $s (@statements)
 	{
 		$die -= $s->[0];
-		return $s->[1]->() . ";\n" if $die < 0;
+		next if $die >= 0;
+		my $text = $s->[1]->();
+		return $text =~ /\n$/ ? $text : "$text;\n";
 	}
 	return $statements[0][1]->() . ";\n";
+}
+
+# Not COPY: psql would take its data for statements where a deadlock has ended the transaction before it.
+sub statement_inside
+{
+	my $text;
+	do { $text = statement() } while ($text =~ /^COPY/);
+	return $text;
 }
 
 sub transaction
@@ -119,10 +129,10 @@ sub transaction
 	{
 		if (chance(0.3))
 		{
-			$text .= "SAVEPOINT s;\n" . statement() . (chance(0.4) ? statement() : '')
+			$text .= "SAVEPOINT s;\n" . statement_inside() . (chance(0.4) ? statement_inside() : '')
 			  . (chance(0.5) ? "ROLLBACK TO s;\n" : "RELEASE s;\n");
 		}
-		else { $text .= statement(); }
+		else { $text .= statement_inside(); }
 	}
 	return $text . (chance(0.15) ? "ROLLBACK;\n" : "COMMIT;\n");
 }
@@ -152,7 +162,8 @@ sub compare
 	my ($db, $when) = @_;
 	my $name = "seed $seed, history $history, round $round, $when";
 	my $right = is_none($node, $db, "SELECT * FROM oracle.differences('$clock') ORDER BY 1, 2", "$name: customers");
-	$right &= is_none($node, $db, "SELECT * FROM oracle.contradictions('$clock') ORDER BY 1, 2", "$name: no contradictions");
+	$right &= is_none($node, $db, "SELECT * FROM oracle.contradictions('$clock') WHERE what NOT LIKE 'stay%' ORDER BY 1, 2", "$name: no contradictions");
+	is_none($node, $db, "SELECT * FROM oracle.contradictions('$clock') WHERE what LIKE 'stay%' ORDER BY 1, 2", "$name: no contradictory stays");
 	$right &= is_none($node, $db, <<~SQL, "$name: quarantine holds the bad rows and no others");
 		WITH bad AS (SELECT 'orders' AS source, id FROM shop.orders
 		              WHERE customer <> '' AND status IN ('paid', 'shipped') AND (amount IS NULL OR amount IN ('NaN', 'infinity'))
@@ -170,7 +181,24 @@ sub compare
 		 WHERE o.at <= '$clock'
 		 GROUP BY 1, 2 HAVING count(DISTINCT e.*) <> 1 OR count(DISTINCT m.*) <> 1
 		SQL
+	show_culprit($db) unless $right;
 	return $right;
+}
+
+# What there is to know of the first customer who differs.
+sub show_culprit
+{
+	my ($db) = @_;
+	diag(lines($node, $db, <<~SQL));
+		CREATE TEMP VIEW culprit AS SELECT customer_id FROM oracle.differences('$clock')
+		    UNION ALL SELECT customer_id FROM oracle.contradictions('$clock') LIMIT 1;
+		SELECT 'order', o.* FROM oracle.orders AS o WHERE o.customer_id IN (TABLE culprit)
+		UNION ALL SELECT 'refund', r.* FROM oracle.refunds AS r WHERE r.customer_id IN (TABLE culprit) ORDER BY 4, 1, 3;
+		SELECT 'stay', h.* FROM lifecycle.segment_history AS h WHERE h.customer_id IN (TABLE culprit) ORDER BY 4, 5;
+		SELECT 'tier', h.* FROM lifecycle.tier_history AS h WHERE h.customer_id IN (TABLE culprit) ORDER BY 4, 5;
+		SELECT to_jsonb(c) FROM lifecycle.customer AS c WHERE c.customer_id IN (TABLE culprit);
+		SQL
+	return;
 }
 
 diag("LIFECYCLE_SEED=$seed");
@@ -208,6 +236,7 @@ for $history (1 .. $histories)
 		$right = is("$out$err", 't', "seed $seed, history $history, round $round: tick at $clock");
 		last unless $right && compare($db, "after the tick");
 	}
+	$round = 'the last';
 	# A recomputation changes nothing, because nothing is wrong.
 	$node->safe_psql($db, "SET lifecycle.clock = '$clock'; SELECT lifecycle.rebuild()");
 	compare($db, 'rebuilt');

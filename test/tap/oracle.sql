@@ -118,7 +118,7 @@ $$;
 -- What every customer should be at `clock`, against what pg_lifecycle says. No row: all is right.
 CREATE FUNCTION oracle.differences(clock timestamptz) RETURNS TABLE (customer_id text, what text, expected text, found text)
     LANGUAGE sql STABLE
-    SET timezone = 'UTC'
+    SET timezone = 'UTC' SET jit = off
     AS $$
     WITH compared AS MATERIALIZED (
         SELECT coalesce(e.customer_id, c.customer_id) AS id, e.customer_id IS NULL AS nobody, c.customer_id IS NULL AS missing, e.*, c
@@ -150,15 +150,20 @@ CREATE FUNCTION oracle.differences(clock timestamptz) RETURNS TABLE (customer_id
     SELECT b.id, 'entered_at of ' || b.segment, b.entered_at::text, m.entered_at::text
       FROM compared AS b JOIN lifecycle.segment_member AS m ON m.customer_id = b.id COLLATE "C" AND m.segment = b.segment COLLATE "C"
      WHERE b.order_count > 0 AND b.entered_at IS DISTINCT FROM m.entered_at
+       -- An order at the very instant at which the customer fell at risk: whether somebody looked in between shows.
+       AND NOT EXISTS (SELECT FROM oracle.orders AS o JOIN oracle.orders AS p USING (customer_id)
+                        WHERE o.customer_id = b.customer_id AND o.at = m.entered_at AND o.at = p.at + interval '60 days')
     UNION ALL
-    SELECT d.customer_id, d.what, d.expected, d.found
-      FROM (SELECT coalesce(e.customer_id, f.customer_id) AS customer_id, 'tier_history' AS what, e.changes AS expected, f.changes AS found
-              FROM (SELECT t.customer_id, string_agg(concat_ws(' ', t.changed_at, coalesce(t.previous, '-'), coalesce(t.tier, '-')), '; '
-                                                     ORDER BY t.changed_at, t.tier, t.previous) AS changes
-                      FROM oracle.tier_changes(clock) AS t GROUP BY 1) AS e
-              FULL JOIN (SELECT t.customer_id, string_agg(concat_ws(' ', t.changed_at, coalesce(t.previous, '-'), coalesce(t.tier, '-')), '; '
-                                                          ORDER BY t.changed_at, t.tier, t.previous) AS changes
-                           FROM lifecycle.tier_history AS t GROUP BY 1) AS f ON f.customer_id = e.customer_id COLLATE "C") AS d
+    SELECT d.customer_id, 'tier_history', d.expected, d.found
+      FROM (SELECT coalesce(e.customer_id, f.customer_id) AS customer_id, e.stays AS expected, f.stays AS found
+              FROM (SELECT t.customer_id, string_agg(format('%s [%s, %s)', t.tier, t.changed_at, t.left_at), '; ' ORDER BY t.changed_at) AS stays
+                      FROM (SELECT t.*, lead(t.changed_at) OVER (PARTITION BY t.customer_id ORDER BY t.nth) AS left_at
+                              FROM oracle.tier_changes(clock) AS t) AS t
+                     WHERE t.tier IS NOT NULL AND t.changed_at IS DISTINCT FROM t.left_at
+                     GROUP BY 1) AS e
+              FULL JOIN (SELECT h.customer_id, string_agg(format('%s [%s, %s)', h.tier, h.entered_at, h.left_at), '; ' ORDER BY h.entered_at) AS stays
+                           FROM lifecycle.tier_history AS h
+                          GROUP BY 1) AS f ON f.customer_id = e.customer_id COLLATE "C") AS d
      WHERE d.expected IS DISTINCT FROM d.found
     UNION ALL
     SELECT m.customer_id, 'segment_member of nobody', NULL, m.segment
@@ -169,7 +174,7 @@ $$;
 -- What must hold whatever the facts are.
 CREATE FUNCTION oracle.contradictions(clock timestamptz) RETURNS TABLE (customer_id text, what text, detail text)
     LANGUAGE sql STABLE
-    SET timezone = 'UTC'
+    SET timezone = 'UTC' SET jit = off
     AS $$
     SELECT h.customer_id, 'stays overlap', format('%s [%s, %s) and %s from %s', h.segment, h.entered_at, h.left_at, h.next_segment, h.next_at)
       FROM (SELECT h.*, lead(h.segment) OVER w AS next_segment, lead(h.entered_at) OVER w AS next_at
