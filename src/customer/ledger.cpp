@@ -19,6 +19,9 @@ pg::Statement read_runs{
            " FROM lifecycle.purchase_ledger AS l WHERE l.customer_id = ANY ($1) ORDER BY l.customer_id",
     .types = {TEXTARRAYOID}};
 
+// A statement that says more than this about one customer's past is an import, not a correction.
+constexpr size_t kLargestCorrection = 8;
+
 bool is_purchase(const Fact& fact) { return fact.kind == FactKind::order || fact.kind == FactKind::refund; }
 
 rules::PurchaseKind purchase_kind(const Fact& fact) {
@@ -32,9 +35,8 @@ bool earlier(const Fact& a, const Fact& b) {
     return a.id < b.id;
 }
 
-bool same_purchase(const Fact& a, const Fact& b) {
-    return a.kind == b.kind && a.source_id == b.source_id && a.at == b.at && a.amount == b.amount && a.id == b.id;
-}
+bool same_id(const Fact& a, const Fact& b) { return a.kind == b.kind && a.source_id == b.source_id && a.id == b.id; }
+bool same_purchase(const Fact& a, const Fact& b) { return same_id(a, b) && a.at == b.at && a.amount == b.amount; }
 
 struct Run {
     ItemPointerData tid;  // invalid: the recent orders in the customer's row
@@ -188,6 +190,7 @@ bool add_recent(Row& row, const Fact& order, pg::TableWriter*& ledger, std::stri
 struct Overview {
     bool withdrawn = false;
     Instant first = rules::kNever;  // of the purchases that are new and not in the future
+    size_t count = 0;
 };
 
 Overview look_at(const Change& change) {
@@ -195,6 +198,7 @@ Overview look_at(const Change& change) {
     for (const Fact& fact : change.facts) {
         if (!is_purchase(fact)) continue;
         o.withdrawn |= fact.withdrawn;
+        ++o.count;
         if (!fact.withdrawn && fact.at <= change.now && fact.at < o.first) o.first = fact.at;
     }
     return o;
@@ -229,6 +233,8 @@ enum class Reading : uint8 { nothing, going_on, everything };
 Reading reading_of(const Change& change, const Overview& o) {
     if (!change.existed) return Reading::nothing;
     if (o.withdrawn || change.replay) return Reading::everything;
+    // Which of two purchases of one instant comes first is decided by what they are, not by which was seen first.
+    if (o.first == change.before.instant(kLedgerAt, rules::kBeginning)) return Reading::everything;
     bool fell_due = change.before.instant(kNextFactAt, rules::kNever) <= change.now;
     if (o.first >= change.before.instant(kAsOf, rules::kBeginning)) return fell_due ? Reading::going_on : Reading::nothing;
     if (fell_due) return Reading::everything;
@@ -262,20 +268,27 @@ void make_moments(Change& change, std::span<Fact> purchases) {
     if (due > 0 || change.from_scratch) show_numbers(change.after, numbers);
 }
 
-// Removes what was withdrawn from the runs and writes those that lost something again.
-void withdraw(Change& change, std::span<Run> runs, pg::TableWriter*& writer) {
+bool remove_first(std::span<Run> runs, const Fact& gone, bool (*same)(const Fact&, const Fact&), Instant* at) {
+    for (Run& run : runs) {
+        for (size_t i = 0; i < run.purchases.size(); ++i) {
+            if (!same(run.purchases[i], gone)) continue;
+            *at = run.purchases[i].at;
+            std::copy(run.purchases.begin() + i + 1, run.purchases.end(), run.purchases.begin() + i);
+            run.purchases = run.purchases.first(run.purchases.size() - 1);
+            run.changed = true;
+            return true;
+        }
+    }
+    return false;
+}
+
+// Removes what was withdrawn from the runs and writes those that lost something again. Returns the earliest instant of what was removed.
+Instant withdraw(Change& change, std::span<Run> runs, pg::TableWriter*& writer) {
+    Instant earliest = rules::kNever;
     for (const Fact& gone : change.facts) {
         if (!gone.withdrawn || !is_purchase(gone)) continue;
-        bool found = false;
-        for (Run& run : runs) {
-            for (size_t i = 0; i < run.purchases.size() && !found; ++i) {
-                if (!same_purchase(run.purchases[i], gone)) continue;
-                std::copy(run.purchases.begin() + i + 1, run.purchases.end(), run.purchases.begin() + i);
-                run.purchases = run.purchases.first(run.purchases.size() - 1);
-                run.changed = found = true;
-            }
-            if (found) break;
-        }
+        Instant at;
+        if (remove_first(runs, gone, same_purchase, &at) || remove_first(runs, gone, same_id, &at)) earliest = Min(earliest, at);
     }
     for (Run& run : runs) {
         if (!run.changed) continue;
@@ -286,11 +299,13 @@ void withdraw(Change& change, std::span<Run> runs, pg::TableWriter*& writer) {
         pg::remove(ledger_writer(writer), &run.tid);
         if (!run.purchases.empty()) write_run(writer, change.customer_id, run.purchases);
     }
+    return earliest;
 }
 
 void take_in(Change& change, const Overview& overview, Reading reading, std::span<Run> runs, pg::TableWriter*& writer) {
     pg::Array<Fact> purchases;
-    if (reading == Reading::everything) withdraw(change, runs, writer);
+    Instant corrected_from = overview.first;
+    if (reading == Reading::everything) corrected_from = Min(corrected_from, withdraw(change, runs, writer));
     for (const Run& run : runs) {
         for (const Fact& p : run.purchases) {
             if (reading == Reading::everything || p.at > change.before.instant(kAsOf, rules::kBeginning)) purchases.push(p);
@@ -308,6 +323,9 @@ void take_in(Change& change, const Overview& overview, Reading reading, std::spa
     change.from_scratch = !change.existed || reading == Reading::everything;
     change.appended = change.existed && !overview.withdrawn && !change.replay &&
                       overview.first > change.before.instant(kLedgerAt, rules::kBeginning);
+    bool correction = change.existed && reading == Reading::everything && !change.replay;
+    change.corrected_from = correction && corrected_from <= change.now ? corrected_from : rules::kNever;
+    change.imported = overview.count > kLargestCorrection;
     if (!change.from_scratch) {
         change.base.numbers = numbers_of(change.before);
         change.base.at = change.before.instant(kAsOf, rules::kBeginning);

@@ -42,6 +42,7 @@ Change make_change(std::string_view customer, std::span<Fact> facts, Instant now
     change.silent = options.silent;
     change.replay = options.replay;
     change.next_flip = rules::kNever;
+    change.corrected_from = rules::kNever;
     return change;
 }
 

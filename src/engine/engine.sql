@@ -19,7 +19,13 @@ CREATE FUNCTION lifecycle.segment_moved() RETURNS trigger
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
     AS $$
 BEGIN
-    IF TG_OP = 'DELETE' THEN
+    IF TG_OP = 'TRUNCATE' THEN
+        INSERT INTO lifecycle.segment_past (segment, customer_id, entered_at, left_at)
+            SELECT m.segment, m.customer_id, m.entered_at, lifecycle.now()
+              FROM lifecycle.segment_member AS m
+             WHERE m.entered_at < lifecycle.now();
+        DELETE FROM lifecycle.segment_member;
+    ELSIF TG_OP = 'DELETE' THEN
         INSERT INTO lifecycle.segment_past (segment, customer_id, entered_at, left_at)
             SELECT m.segment, m.customer_id, m.entered_at, lifecycle.now()
               FROM lifecycle.segment_member AS m
@@ -37,6 +43,8 @@ COMMENT ON FUNCTION lifecycle.segment_moved() IS 'Trigger of lifecycle.segment: 
 -- Named so that they fire in this order: PostgreSQL goes by name.
 CREATE TRIGGER a_segment_deleted AFTER DELETE ON lifecycle.segment
     FOR EACH ROW EXECUTE FUNCTION lifecycle.segment_moved();
+CREATE TRIGGER a_segment_truncated AFTER TRUNCATE ON lifecycle.segment
+    FOR EACH STATEMENT EXECUTE FUNCTION lifecycle.segment_moved();
 CREATE TRIGGER a_segment_renamed AFTER UPDATE ON lifecycle.segment
     FOR EACH ROW WHEN (OLD.name IS DISTINCT FROM NEW.name) EXECUTE FUNCTION lifecycle.segment_moved();
 CREATE TRIGGER definitions_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON lifecycle.segment
@@ -56,7 +64,7 @@ BEGIN
         SELECT c.customer_id, c.timer_at
           FROM lifecycle.customer AS c
          WHERE c.customer_id IN (SELECT e.customer_id FROM lifecycle.enrolment AS e
-                                  WHERE e.scenario = NEW.name AND e.status = 'active')
+                                  WHERE e.scenario = OLD.name AND e.status = 'active')
          ORDER BY c.customer_id
            FOR UPDATE),
     disarmed AS (
@@ -72,10 +80,12 @@ BEGIN
     RETURN NULL;
 END
 $$;
-COMMENT ON FUNCTION lifecycle.wake_enrolments() IS 'Trigger of lifecycle.scenario: looks again at everybody on the way when a scenario is paused or goes on';
+COMMENT ON FUNCTION lifecycle.wake_enrolments() IS 'Trigger of lifecycle.scenario: looks again at everybody on the way when a scenario is paused, goes on or is deleted';
 
 CREATE TRIGGER wake_enrolments AFTER UPDATE ON lifecycle.scenario
     FOR EACH ROW WHEN (OLD.status IS DISTINCT FROM NEW.status) EXECUTE FUNCTION lifecycle.wake_enrolments();
+CREATE TRIGGER wake_enrolments_of_deleted AFTER DELETE ON lifecycle.scenario
+    FOR EACH ROW EXECUTE FUNCTION lifecycle.wake_enrolments();
 CREATE TRIGGER config_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON lifecycle.scenario
     FOR EACH STATEMENT EXECUTE FUNCTION lifecycle.config_changed();
 CREATE TRIGGER config_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON lifecycle.step

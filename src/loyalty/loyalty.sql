@@ -84,7 +84,7 @@ CREATE VIEW lifecycle.tier_progress AS
     SELECT c.customer_id, c.tier, c.tier_since, c.tier_spend AS spend, n.name AS next_tier,
            n.min_spend - c.tier_spend AS missing,
            CASE WHEN n.name IS NULL THEN 1.0
-                ELSE round(greatest(c.tier_spend - coalesce(t.min_spend, 0), 0)
+                ELSE trunc(greatest(c.tier_spend - coalesce(t.min_spend, 0), 0)
                            / (n.min_spend - coalesce(t.min_spend, 0)), 4) END AS fraction
       FROM lifecycle.customer AS c
       LEFT JOIN lifecycle.tier AS t ON t.name = c.tier

@@ -39,6 +39,16 @@ pg::Statement cancel_messages{
            "   FROM reached AS r WHERE o.message_id = r.message_id AND o.customer_id = r.customer_id",
     .types = {TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID}};
 
+pg::Statement cancel_marketing{
+    .sql = "WITH reached AS (SELECT o.message_id, o.customer_id FROM lifecycle.outbox AS o"
+           "   JOIN unnest($1, $2) AS u (customer_id, consent) USING (customer_id)"
+           "   JOIN lifecycle.channel AS c ON c.name = o.channel AND c.consent = u.consent"
+           "   WHERE o.class = 'marketing' AND o.status IN ('pending', 'leased') FOR UPDATE OF o SKIP LOCKED)"
+           " UPDATE lifecycle.outbox AS o"
+           "    SET status = CASE o.status WHEN 'pending' THEN 'cancelled' ELSE o.status END, cancel_requested = true, error = 'no_consent'"
+           "   FROM reached AS r WHERE o.message_id = r.message_id AND o.customer_id = r.customer_id",
+    .types = {TEXTARRAYOID, TEXTARRAYOID}};
+
 pg::Statement release{.sql = "SELECT lifecycle.release_leases()"};
 
 void write(const pg::Array<scenario::Message>& messages, Instant now) {
@@ -70,10 +80,21 @@ void cancel(const pg::Array<scenario::Ended>& ended) {
     cancel_messages.run(args);
 }
 
+void cancel(const pg::Array<scenario::Revoked>& revoked) {
+    pg::Array<Datum> customers, consents;
+    for (const scenario::Revoked& r : revoked) {
+        customers.push(r.customer);
+        consents.push(r.consent);
+    }
+    Datum args[] = {pg::text_array(customers.span()), pg::text_array(consents.span())};
+    cancel_marketing.run(args);
+}
+
 }  // namespace
 
 void enqueue(const scenario::Outgoing& outgoing, Instant now) {
     if (!outgoing.ended.empty()) cancel(outgoing.ended);
+    if (!outgoing.revoked.empty()) cancel(outgoing.revoked);
     if (outgoing.messages.empty()) return;
     pg::fault_point("outbox");
     write(outgoing.messages, now);

@@ -139,9 +139,9 @@ BEGIN
         RAISE EXCEPTION 'max_messages must not be negative'
             USING ERRCODE = 'invalid_parameter_value', DETAIL = format('It is %s.', coalesce(max_messages::text, 'NULL'));
     END IF;
-    IF NOT (lease > '0') THEN
+    IF (lease > '0') IS NOT TRUE THEN
         RAISE EXCEPTION 'lease must be longer than nothing'
-            USING ERRCODE = 'invalid_parameter_value', DETAIL = format('It is %s.', lease);
+            USING ERRCODE = 'invalid_parameter_value', DETAIL = format('It is %s.', coalesce(lease::text, 'NULL'));
     END IF;
     IF NOT lifecycle.is_armed() THEN
         RAISE WARNING 'this database is a copy and sends nothing until it is armed'
@@ -220,7 +220,7 @@ BEGIN
     UPDATE lifecycle.outbox AS o
        SET status = CASE WHEN o.cancel_requested THEN 'cancelled' WHEN retry_after IS NULL THEN 'failed' ELSE 'pending' END,
            due_at = CASE WHEN retry_after IS NULL THEN o.due_at ELSE lifecycle.now() + retry_after END,
-           error = fail.error, leased_until = NULL
+           error = CASE WHEN o.cancel_requested THEN o.error ELSE fail.error END, leased_until = NULL
      WHERE o.message_id = fail.message_id AND o.status = 'leased'
        AND CASE WHEN fail.lease_token IS NULL THEN o.leased_until > lifecycle.now() ELSE o.lease_token = fail.lease_token END;
     RETURN FOUND;

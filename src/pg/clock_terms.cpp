@@ -100,23 +100,7 @@ Node* edge_parameter(ClockTerms* terms, Node* edge, ClockComparison op) {
     for (const ClockTerm& term : terms->terms) known |= term.op == static_cast<int>(op) && term.edge == index;
     if (!known) terms->terms.push({static_cast<int>(op), index});
 
-    auto* parameter = makeNode(Param);
-    parameter->paramkind = PARAM_EXTERN;
-    parameter->paramid = kClockParameter + 1 + index;
-    parameter->paramtype = TIMESTAMPTZOID;
-    parameter->paramtypmod = -1;
-    parameter->location = -1;
-    return reinterpret_cast<Node*>(parameter);
-}
-
-Node* clock_parameter() {
-    auto* parameter = makeNode(Param);
-    parameter->paramkind = PARAM_EXTERN;
-    parameter->paramid = kClockParameter;
-    parameter->paramtype = TIMESTAMPTZOID;
-    parameter->paramtypmod = -1;
-    parameter->location = -1;
-    return reinterpret_cast<Node*>(parameter);
+    return instant_parameter(kClockParameter + 1 + index, -1);
 }
 
 Node* split_node(Node* node, Split* split) {
@@ -143,21 +127,16 @@ Node* split_node(Node* node, Split* split) {
                 op = mirrored(op);
             }
             if (edge != nullptr)
-                return call(function_of(op), BOOLOID, clock_parameter(), edge_parameter(split->into, edge, op));
+                return call(function_of(op), BOOLOID, instant_parameter(kClockParameter, -1), edge_parameter(split->into, edge, op));
         }
     }
     return mutate_expression(node, split_node, split);
 }
 
-void transpose_error(void* text) { function_parse_error_transpose(static_cast<const char*>(text)); }
-
 }  // namespace
 
 Node* split_clock(Node* predicate, const char* text, const char* what, ClockTerms* into) {
-    ErrorContextCallback callback{};
-    callback.callback = transpose_error;
-    callback.arg = const_cast<char*>(text);
-    callback.previous = error_context_stack;
+    ErrorContextCallback callback = point_into(text);
     error_context_stack = &callback;
     ParseState* state = make_parsestate(nullptr);  // for the position of an error only
     state->p_sourcetext = text;

@@ -58,6 +58,14 @@ inline bool walk_expression(Node* node, bool (*walker)(Node*, Context*), Context
 #endif
 }
 
+inline bool walk_raw_expression(Node* node, bool (*walker)(Node*, void*), void* context) {
+#if PG_VERSION_NUM >= 160000
+    return raw_expression_tree_walker(node, walker, context);
+#else
+    return raw_expression_tree_walker(node, reinterpret_cast<bool (*)()>(reinterpret_cast<void (*)()>(walker)), context);
+#endif
+}
+
 template <class Context>
 inline Node* mutate_expression(Node* node, Node* (*mutator)(Node*, Context*), Context* context) {
 #if PG_VERSION_NUM >= 160000

@@ -60,6 +60,8 @@ bool is_now(Node* node) {
     const char* hint;
     if (function >= FirstNormalObjectId)
         hint = "Only functions that are part of PostgreSQL can be used here, so that no code of anybody's runs with another's rights.";
+    else if (function == F_TEXTANYCAT || function == F_ANYTEXTCAT)
+        hint = "Cast what is joined to text, as in 'c' || customer_id::text.";
     else if (func_volatile(function) == PROVOLATILE_VOLATILE)
         hint = "The result must depend on nothing but the row.";
     else if (depends_on_zone_only(function))
@@ -127,8 +129,33 @@ bool check_node(Node* node, Check* check) {
         default:
             refuse(node, check, "this kind of expression", nullptr);
     }
+    // Arguments first: the innermost culprit is the one to name.
+    if (walk_expression(node, check_node, check)) return true;
     if (check_functions_in_node(node, refused_function, check)) refuse_function(node, check);
-    return walk_expression(node, check_node, check);
+    return false;
+}
+
+bool is_star(Node* node) {
+    return IsA(node, ColumnRef) && IsA(llast(castNode(ColumnRef, node)->fields), A_Star);
+}
+
+// 'now' and its like become a constant when they are read: they would be frozen at the instant of compilation.
+bool refuse_moving_literals(Node* node, void* context) {
+    if (node == nullptr) return false;
+    if (IsA(node, A_Const) && !castNode(A_Const, node)->isnull && IsA(&castNode(A_Const, node)->val, String)) {
+        const char* text = strVal(&castNode(A_Const, node)->val);
+        for (const char* word : {"now", "today", "tomorrow", "yesterday"}) {
+            if (pg_strcasecmp(text, word) != 0) continue;
+            auto* check = static_cast<Check*>(context);
+            ereport(ERROR, errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+                    errmsg("the literal \"%s\" cannot be used in %s", text, check->rules->what),
+                    errdetail("It would mean the moment at which the expression was compiled, for ever."),
+                    check->rules->clock ? errhint("Use now().") : 0,
+                    parser_errposition(check->state, castNode(A_Const, node)->location));
+        }
+        return false;
+    }
+    return walk_raw_expression(node, refuse_moving_literals, context);
 }
 
 // A text is one expression and nothing else: this parse mode would accept FROM, WHERE, LIMIT and the rest as well.
@@ -142,7 +169,7 @@ Node* parse_single_expression(const char* text, const ExpressionRules& rules) {
             select->valuesLists == NIL && select->sortClause == NIL && select->limitOffset == nullptr &&
             select->limitCount == nullptr && select->lockingClause == NIL && select->withClause == nullptr) {
             auto* target = linitial_node(ResTarget, select->targetList);
-            if (target->name == nullptr && target->indirection == NIL) return target->val;
+            if (target->name == nullptr && target->indirection == NIL && !is_star(target->val)) return target->val;
         }
     }
     ereport(ERROR, errcode(ERRCODE_SYNTAX_ERROR), errmsg("%s must be a single SQL expression", rules.what),
@@ -173,20 +200,9 @@ Node* coerce(ParseState* state, Node* expression, const ExpressionRules& rules) 
 
 Node* now_to_parameter(Node* node, void* context) {
     if (node == nullptr) return nullptr;
-    if (is_now(node)) {
-        auto* parameter = makeNode(Param);
-        parameter->paramkind = PARAM_EXTERN;
-        parameter->paramid = kClockParameter;
-        parameter->paramtype = TIMESTAMPTZOID;
-        parameter->paramtypmod = -1;
-        parameter->location = exprLocation(node);
-        return reinterpret_cast<Node*>(parameter);
-    }
+    if (is_now(node)) return instant_parameter(kClockParameter, exprLocation(node));
     return mutate_expression(node, now_to_parameter, context);
 }
-
-// Puts the caret under the user's own text instead of somewhere in the statement that carried it.
-void transpose_error(void* text) { function_parse_error_transpose(static_cast<const char*>(text)); }
 
 bool collect_columns(Node* node, Bitmapset** columns) {
     if (node == nullptr) return false;
@@ -197,13 +213,16 @@ bool collect_columns(Node* node, Bitmapset** columns) {
     return walk_expression(node, collect_columns, columns);
 }
 
+bool find_parameter(Node* node, void*) {
+    if (node == nullptr) return false;
+    if (IsA(node, Param)) return true;
+    return walk_expression(node, find_parameter, static_cast<void*>(nullptr));
+}
+
 }  // namespace
 
 Node* compile_expression(const char* text, Relation relation, const ExpressionRules& rules) {
-    ErrorContextCallback callback{};
-    callback.callback = transpose_error;
-    callback.arg = const_cast<char*>(text);
-    callback.previous = error_context_stack;
+    ErrorContextCallback callback = point_into(text);
     error_context_stack = &callback;
 
     Node* raw = parse_single_expression(text, rules);
@@ -211,17 +230,42 @@ Node* compile_expression(const char* text, Relation relation, const ExpressionRu
     state->p_sourcetext = text;
     ParseNamespaceItem* row = addRangeTableEntryForRelation(state, relation, AccessShareLock, nullptr, false, true);
     addNSItemToQuery(state, row, true, true, true);
+    Check check{&rules, state, InvalidOid};
+    refuse_moving_literals(raw, &check);
     Node* expression = transformExpr(state, raw, EXPR_KIND_WHERE);
     expression = coerce(state, expression, rules);
     assign_expr_collations(state, expression);
 
-    Check check{&rules, state, InvalidOid};
     check_node(expression, &check);
     if (rules.clock) expression = now_to_parameter(expression, nullptr);
     free_parsestate(state);
 
     error_context_stack = callback.previous;
     return expression;
+}
+
+Node* instant_parameter(int number, int location) {
+    auto* parameter = makeNode(Param);
+    parameter->paramkind = PARAM_EXTERN;
+    parameter->paramid = number;
+    parameter->paramtype = TIMESTAMPTZOID;
+    parameter->paramtypmod = -1;
+    parameter->location = location;
+    return reinterpret_cast<Node*>(parameter);
+}
+
+ErrorContextCallback point_into(const char* text) {
+    ErrorContextCallback callback{};
+    callback.previous = error_context_stack;
+    callback.arg = const_cast<char*>(text);
+    callback.callback = [](void* arg) {
+        int position = geterrposition();
+        if (position <= 0) return;
+        errposition(0);
+        internalerrposition(position);
+        internalerrquery(static_cast<const char*>(arg));
+    };
+    return callback;
 }
 
 Evaluator* make_evaluator(TupleDesc row, int parameters) {
@@ -250,6 +294,8 @@ void set_parameter(Evaluator* evaluator, int number, Datum value, bool null) {
     parameter.value = value;
     parameter.isnull = null;
 }
+
+bool has_parameters(Node* expression) { return find_parameter(expression, nullptr); }
 
 Bitmapset* columns_of(Node* expression) {
     Bitmapset* columns = nullptr;

@@ -17,9 +17,14 @@ struct ExpressionRules {
 };
 
 inline constexpr int kClockParameter = 1;
+Node* instant_parameter(int number, int location);
 
 // Parses, checks and coerces; an error names the position in `text` and a way out.
 Node* compile_expression(const char* text, Relation relation, const ExpressionRules& rules);
+
+// While it is on error_context_stack, an error's position points into this text instead of somewhere in the statement that
+// carried it.
+ErrorContextCallback point_into(const char* text);
 
 // A clock comparison that was found in a predicate: now <op> edge (op: rules::ClockComparison).
 struct ClockTerm {
@@ -54,6 +59,9 @@ inline Datum evaluate(ExprState* state, Evaluator* evaluator, bool* null) {
     return ExecEvalExprSwitchContext(state, evaluator->context, null);
 }
 inline void forget_row(Evaluator* evaluator) { ResetExprContext(evaluator->context); }
+
+// Whether an expression depends on the clock (or an edge).
+bool has_parameters(Node* expression);
 
 // The columns an expression reads, as a set of column numbers.
 Bitmapset* columns_of(Node* expression);

@@ -31,6 +31,9 @@ void fix_settings() {
         set_config_option(name, value, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
     };
     set("search_path", "pg_catalog, pg_temp");
+    // What a text means must not depend on who compiles it first.
+    set("TimeZone", "UTC");
+    set("DateStyle", "ISO, MDY");
     // Our plans are made once, maybe while the tables are still empty, and kept: they must suit a million rows too.
     set("enable_seqscan", "off");
     set("jit", "off");

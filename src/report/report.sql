@@ -30,7 +30,8 @@ CREATE FUNCTION lifecycle.explain(customer_id text)
       WHERE e.customer_id = explain.customer_id
       ORDER BY e.enrolled_at, e.scenario, e.anchor)
     UNION ALL
-    (SELECT 'message', o.template, o.status, o.due_at, NULLIF(o.expires_at, 'infinity'), concat_ws(', ', o.channel || ' to ' || o.recipient, o.error)
+    (SELECT 'message', o.template, o.status, o.due_at, CASE WHEN o.status IN ('pending', 'leased') THEN NULLIF(o.expires_at, 'infinity') END,
+            concat_ws(', ', o.channel || ' to ' || o.recipient, o.error)
        FROM lifecycle.outbox AS o
       WHERE o.customer_id = explain.customer_id
       ORDER BY o.message_id)

@@ -1,5 +1,7 @@
 #include "scenario/enrolments.hpp"
 
+#include <utility>
+
 #include "customer/shop.hpp"
 #include "loyalty/loyalty.hpp"
 #include "pg/clock.hpp"
@@ -260,6 +262,18 @@ void run(Work& work, Enrolment& e) {
     }
 }
 
+// What waits for customers who have withdrawn the consent it needs.
+void note_revoked(Batch batch, Outgoing* outgoing) {
+    constexpr std::pair<Column, const char*> kConsents[] = {
+        {kEmailConsent, "email"}, {kSmsConsent, "sms"}, {kPushConsent, "push"}, {kAdsConsent, "ads"}};
+    for (const Change& change : batch) {
+        for (auto [column, name] : kConsents) {
+            if (consents(change.before, column) && !consents(change.after, column))
+                outgoing->revoked.push({change.after.values[kCustomerId], pg::to_datum(name)});
+        }
+    }
+}
+
 void note_in_rows(Batch batch, Work& work) {
     for (Change& change : batch) {
         if (!concerns_open_enrolments(change)) continue;
@@ -319,10 +333,12 @@ void write(Work& work, Instant now) {
 
 void advance(Batch batch, Outgoing* outgoing) {
     pg::fault_point("scenarios");
+    note_revoked(batch, outgoing);
     Work work{refresh_scenarios(), {}, {}, outgoing};
     pg::keep_zone([&] {
         if (!work.scenarios.list.empty()) {
             for (Change& change : batch) {
+                if (change.silent) continue;  // history sends nothing
                 if (change.signals.empty() && (!work.scenarios.any_on_orders || change.orders_taken_in.empty())) continue;
                 pg::use_zone(customer::zone_of(change.after));
                 start_on_signals(work, change);

@@ -22,9 +22,16 @@ struct Ended {
     Datum reason;
 };
 
+// A consent that was granted and is not any more.
+struct Revoked {
+    Datum customer;
+    Datum consent;
+};
+
 struct Outgoing {
     pg::Array<Message> messages;
     pg::Array<Ended> ended;
+    pg::Array<Revoked> revoked;
 };
 
 // Starts enrolments, ends those whose goal is met or whose reason has gone, and decides the steps that are due.

@@ -24,6 +24,13 @@ pg::Statement note_problems{
            " seen_at = EXCLUDED.seen_at",
     .types = {TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TIMESTAMPTZOID}};
 
+// The stays that a correction makes doubtful: all that reach up to the first corrected instant or beyond.
+pg::Statement take_back{
+    .sql = "DELETE FROM lifecycle.segment_past AS p USING unnest($1, $2) WITH ORDINALITY AS u (customer_id, corrected_from, n)"
+           " WHERE p.customer_id = u.customer_id AND p.left_at >= u.corrected_from"
+           " RETURNING u.n, p.segment, p.entered_at, p.left_at",
+    .types = {TEXTARRAYOID, TIMESTAMPTZARRAYOID}};
+
 // What a batch writes, gathered first.
 struct Writes {
     struct Stay {
@@ -38,11 +45,20 @@ struct Writes {
     pg::Array<Datum> problem_customers, problem_segments, problem_states, problem_messages;
 };
 
+struct TakenBack {
+    const Change* change;
+    std::string_view segment;
+    Instant entered;
+    Instant left;
+};
+
 // One customer while memberships are worked out; the World of rules/membership.hpp.
 struct Customer {
     const Segments& all;
     Change& change;
     Writes& writes;
+    std::span<const TakenBack> taken_back;  // of the whole batch
+    bool replaying;                         // what is entered now is history
     bool careful;  // a predicate has raised an error: judge each by itself
 
     rules::Held was;     // as the row had it
@@ -136,7 +152,7 @@ struct Customer {
     }
 
     void entered(size_t i) {
-        if (!change.silent && !change.replay)
+        if (!change.silent && !change.replay && !replaying)
             change.signals.push({SignalKind::segment_entered, all.list[i].name_view, since[i]});
     }
 
@@ -246,6 +262,21 @@ Instant left_at(Customer& c, size_t i) {
     return c.change.now;
 }
 
+// Finds since when each pending segment has been held, going back from `to` over the purchases before the k-th; the customer is as of
+// `to`. Returns where the earliest purchase begins, kNever if there is none; what is still pending then has been held for longer.
+Instant since_when(Customer& c, size_t k, Instant to, rules::Held pending) {
+    Instant later = rules::kNever;
+    while (k-- > 0) {
+        const Moment& moment = c.change.moments[k];
+        if (later != rules::kNever) become_as_of(c, k);
+        size_t open = rules::walk_back(c, moment.at, to, later, pending, c.since, c.scratch);
+        later = moment.at;
+        to = later - 1;
+        if (open == 0) break;
+    }
+    return later;
+}
+
 // Works out the present state and since when it has held, going back from now purchase by purchase.
 void look_back(Customer& c) {
     Change& change = c.change;
@@ -254,23 +285,11 @@ void look_back(Customer& c) {
     change.next_flip = c.next_flip(change.now);
 
     auto pending = pg::zeroed<uint8>(c.count());
-    memcpy(pending.data(), c.held.data(), c.count());
-    size_t open = 0;
     for (size_t i = 0; i < c.count(); ++i) {
-        if (pending[i] && c.all.list[i].timeless) {
-            pending[i] = 0;
-            c.since[i] = c.was[i] ? c.was_since[i] : change.now;
-        }
-        open += pending[i];
+        pending[i] = c.held[i] && !c.all.list[i].timeless;
+        if (c.held[i] && !pending[i]) c.since[i] = c.was[i] ? c.was_since[i] : change.now;
     }
-    Instant to = change.now;
-    Instant later = rules::kNever;
-    for (size_t k = change.moments.size(); k-- > 0 && open > 0;) {
-        if (k + 1 < change.moments.size()) become_as_of(c, k);
-        open = rules::walk_back(c, change.moments[k].at, to, later, pending, c.since, c.scratch);
-        later = change.moments[k].at;
-        to = later - 1;
-    }
+    Instant later = since_when(c, change.moments.size(), change.now, pending);
     // What has held since before the first purchase that we see here.
     Instant start = later != rules::kNever ? later : Min(change.after.instant(kCreatedAt, change.now), change.now);
     for (size_t i = 0; i < c.count(); ++i) {
@@ -285,6 +304,79 @@ void look_back(Customer& c) {
             if (left > c.was_since[i])
                 c.writes.past.push({c.all.list[i].name, change.after.values[kCustomerId], c.was_since[i], left});
         }
+    }
+}
+
+// Since when a segment had been held at the first corrected instant, as far as the records say; kNever: they do not.
+Instant recorded_since(const Customer& c, size_t i, Instant corrected_from) {
+    if (c.was[i] && c.was_since[i] < corrected_from) return c.was_since[i];
+    for (const TakenBack& stay : c.taken_back) {
+        if (stay.change == &c.change && stay.segment == c.all.list[i].name_view && stay.entered < corrected_from) return stay.entered;
+    }
+    return rules::kNever;
+}
+
+// Rewrites the history from the first corrected instant on: works out the state just before it, then walks through all that followed.
+void correct(Customer& c) {
+    Change& change = c.change;
+    Instant from = change.corrected_from;
+    size_t k = 0;
+    while (k < change.moments.size() && change.moments[k].at < from) ++k;
+
+    Row nothing = change.after;
+    as_of(nothing, Moment{});
+    k > 0 ? become_as_of(c, k - 1) : c.become(nothing);
+    c.evaluate(from - 1, c.held);
+    auto pending = pg::zeroed<uint8>(c.count());
+    memcpy(pending.data(), c.held.data(), c.count());
+    Instant start = since_when(c, k, from - 1, pending);
+    for (size_t i = 0; i < c.count(); ++i) {
+        if (!pending[i]) continue;
+        Instant since = recorded_since(c, i, from);
+        c.since[i] = since != rules::kNever ? since : start;
+        c.held[i] = c.since[i] != rules::kNever;  // before the first purchase, what is not on record is not known
+    }
+
+    c.replaying = true;
+    k > 0 ? become_as_of(c, k - 1) : c.become(nothing);
+    if (k == change.moments.size() || change.moments[k].at > from) {
+        c.evaluate(from, c.scratch);
+        c.changed(from, c.held, c.scratch);
+        memcpy(c.held.data(), c.scratch.data(), c.count());
+        rules::walk_forward(c, from, k < change.moments.size() ? change.moments[k].at - 1 : change.now, c.held, c.scratch);
+    }
+    for (; k < change.moments.size(); ++k) {
+        Instant at = change.moments[k].at;
+        become_as_of(c, k);
+        c.evaluate(at, c.scratch);
+        c.changed(at, c.held, c.scratch);
+        memcpy(c.held.data(), c.scratch.data(), c.count());
+        rules::walk_forward(c, at, k + 1 < change.moments.size() ? change.moments[k + 1].at - 1 : change.now, c.held, c.scratch);
+    }
+    c.replaying = false;
+
+    c.become(change.after);
+    change.next_flip = c.next_flip(change.now);
+    for (size_t i = 0; i < c.count(); ++i) {
+        if (c.all.list[i].timeless && c.held[i]) c.since[i] = c.was[i] ? c.was_since[i] : change.now;
+        if (c.held[i] && !c.was[i]) c.entered(i);
+    }
+}
+
+// Of the stays that were taken back, what still stands: all of a segment that purchases do not move, and what an import leaves of the
+// others up to its first purchase.
+void keep_what_stands(Customer& c) {
+    for (const TakenBack& stay : c.taken_back) {
+        if (stay.change != &c.change) continue;
+        Instant left = stay.left;
+        Datum name = 0;
+        for (const Segment& segment : c.all.list) {
+            if (segment.name_view != stay.segment) continue;
+            name = segment.name;
+            if (!segment.timeless) left = c.change.imported ? Min(left, c.change.corrected_from) : stay.entered;
+        }
+        if (name == 0) name = pg::to_datum(stay.segment);  // a segment that has been deleted since
+        if (left > stay.entered) c.writes.past.push({name, c.change.after.values[kCustomerId], stay.entered, left});
     }
 }
 
@@ -324,10 +416,33 @@ void classify_one(Customer& c) {
     if (change.path == Path::lived && change.existed) {
         live(c);
         change.next_flip = c.next_flip(change.now);
+    } else if (change.corrected_from != rules::kNever && !change.imported) {
+        correct(c);
     } else {
         look_back(c);
     }
+    keep_what_stands(c);
     show(c);
+}
+
+pg::Array<TakenBack> take_back_stays(Batch batch) {
+    pg::Array<Datum> customers, corrected_from;
+    pg::Array<const Change*> corrected;
+    for (Change& change : batch) {
+        if (change.corrected_from == rules::kNever) continue;
+        customers.push(change.after.values[kCustomerId]);
+        corrected_from.push(TimestampTzGetDatum(change.corrected_from));
+        corrected.push(&change);
+    }
+    pg::Array<TakenBack> stays;
+    if (corrected.empty()) return stays;
+    Datum args[] = {pg::text_array(customers.span()), pg::instant_array(corrected_from.span())};
+    uint64 rows = take_back.run(args);
+    for (uint64 i = 0; i < rows; ++i) {
+        stays.push({corrected[DatumGetInt64(pg::cell(i, 1).value) - 1], pg::text_cell(i, 2),
+                    DatumGetTimestampTz(pg::cell(i, 3).value), DatumGetTimestampTz(pg::cell(i, 4).value)});
+    }
+    return stays;
 }
 
 bool nothing_to_do(const Change& change) {
@@ -375,6 +490,7 @@ void classify(Batch batch) {
     const Segments& all = refresh_segments();
     size_t n = all.list.size;
     Writes writes;
+    pg::Array<TakenBack> taken_back = take_back_stays(batch);
     auto bytes = pg::zeroed<uint8>(3 * n + 1);
     auto instants = pg::zeroed<Instant>(2 * n + 2 * all.terms.size + 1);
 
@@ -384,7 +500,7 @@ void classify(Batch batch) {
                 change.next_flip = change.before.instant(kNextChangeAt, rules::kNever);
                 continue;
             }
-            Customer c{all, change, writes, false,
+            Customer c{all, change, writes, {taken_back.data, taken_back.size}, false, false,
                        bytes.subspan(0, n), instants.subspan(0, n), bytes.subspan(n, n), instants.subspan(n, n),
                        bytes.subspan(2 * n, n), instants.subspan(2 * n, 2 * all.terms.size), 0};
             Writes before = writes;  // the arrays' sizes, to forget what a failed try has added
@@ -398,6 +514,7 @@ void classify(Batch batch) {
             writes.left_customers.size = before.left_customers.size;
             change.signals.size = signals;
             std::fill(bytes.begin(), bytes.end(), 0);
+            c.replaying = false;
             c.careful = true;
             classify_one(c);
         }

@@ -1,5 +1,6 @@
 #include "segment/predicates.hpp"
 
+#include "pg/guard.hpp"
 #include "pg/memory.hpp"
 #include "pg/statement.hpp"
 
@@ -69,9 +70,8 @@ const Segments& refresh_segments() {
         s.dimension = none ? 0 : static_cast<uint8>(DatumGetInt32(pg::cell(i, 5).value));
         if (dimension == "lifecycle") fresh->lifecycle_dimension = s.dimension;
         if (dimension == "engagement") fresh->engagement_dimension = s.dimension;
-        size_t known = terms.terms.size;
         Node* predicate = compile(pg::to_cstring(s.name_view), pg::to_cstring(pg::view(pg::cell(i, 3).value)), customer, &terms);
-        s.timeless = terms.terms.size == known && !reads_purchases(predicate);
+        s.timeless = !pg::has_parameters(predicate) && !reads_purchases(predicate);
         predicates.push(predicate);
         fresh->list.push(s);
         fresh->dimensions.push(s.dimension);
@@ -100,10 +100,13 @@ LIFECYCLE_FUNCTION(lifecycle_check_segment) {
     const char* name = SPI_getvalue(row, layout, SPI_fnumber(layout, "name"));
     const char* predicate = SPI_getvalue(row, layout, SPI_fnumber(layout, "predicate"));
     if (name != nullptr && predicate != nullptr) {  // else NOT NULL says so
-        Relation customer = table_open(pg::table_oid(pg::Table::customer), AccessShareLock);
-        pg::ClockTerms terms;
-        segment::compile(name, predicate, customer, &terms);
-        table_close(customer, NoLock);
+        pg::as_owner([&] {
+            pg::fix_settings();
+            Relation customer = table_open(pg::table_oid(pg::Table::customer), AccessShareLock);
+            pg::ClockTerms terms;
+            segment::compile(name, predicate, customer, &terms);
+            table_close(customer, NoLock);
+        });
     }
     PG_RETURN_POINTER(row);
 }

@@ -18,7 +18,7 @@ constexpr size_t kFactsPerBatch = 100000;
 // Rows in the order of their customers: each customer is then worked out once, from all of its facts, and memory stays bounded however
 // long the table is. The text of the mapping has been checked to be one harmless expression.
 char* ordered_rows(Source* source, const char* customer) {
-    return psprintf("SELECT * FROM %s ORDER BY (%s)::text COLLATE \"C\"",
+    return psprintf("SELECT * FROM %s ORDER BY (%s\n)::text COLLATE \"C\"",
                     quote_qualified_identifier(get_namespace_name(get_rel_namespace(source->relation)), get_rel_name(source->relation)),
                     customer);
 }
@@ -53,7 +53,7 @@ int64 backfill(Source* source, const char* customer) {
         SPI_cursor_fetch(portal, true, kRowsPerFetch);
         if (SPI_processed == 0) break;
         SPITupleTable* fetched = SPI_tuptable;
-        if (slot == nullptr) slot = MakeSingleTupleTableSlot(CreateTupleDescCopy(fetched->tupdesc), &TTSOpsHeapTuple);
+        if (slot == nullptr) slot = MakeSingleTupleTableSlot(BlessTupleDesc(CreateTupleDescCopy(fetched->tupdesc)), &TTSOpsHeapTuple);
         for (uint64 i = 0; i < fetched->numvals; ++i) {
             size_t known = reader.facts.size;
             ExecStoreHeapTuple(fetched->vals[i], slot, false);
@@ -88,9 +88,11 @@ LIFECYCLE_FUNCTION(lifecycle_backfill) {
 }
 
 LIFECYCLE_FUNCTION(lifecycle_withdraw) {
-    source::Source* s = source::find_source(pg::to_cstring(pg::view(PG_GETARG_DATUM(0))));
+    // Not compiled: the table may be gone.
+    source::Source s{};
+    source::describe_source(pg::view(PG_GETARG_DATUM(0)), &s);
     pg::Array<Fact> facts;
-    source::withdraw_everything(s, &facts);
+    source::withdraw_everything(&s, &facts);
     if (!facts.empty()) engine::take_in(facts.span(), {.silent = true});  // these customers exist
     PG_RETURN_VOID();
 }

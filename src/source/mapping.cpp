@@ -154,6 +154,19 @@ Source* compile_source(std::string_view name, Relation relation, std::string_vie
     return source;
 }
 
+void describe_source(std::string_view name, Source* source) {
+    pg::as_owner([&] {
+        pg::open_spi();
+        Datum arg = pg::to_datum(name);
+        if (read_source.run({&arg, 1}) == 0)
+            ereport(ERROR, errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("source \"%s\" is not attached", pg::to_cstring(name)));
+        source->name = name;
+        source->id = DatumGetInt32(pg::cell(0, 1).value);
+        source->kind = find_kind(pg::view(pg::cell(0, 3).value));
+        pg::close_spi();
+    });
+}
+
 Source* find_source(const char* name) {
     uint64 sources = pg::source_generation();
     uint64 config = pg::config_generation();
@@ -177,7 +190,11 @@ using namespace lifecycle;
 // The row trigger of lifecycle.source: a mapping that cannot work is refused.
 LIFECYCLE_FUNCTION(lifecycle_check_source) {
     auto* trigger = castNode(TriggerData, fcinfo->context);
-    HeapTuple row = TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) ? trigger->tg_newtuple : trigger->tg_trigtuple;
+    if (TRIGGER_FIRED_BY_UPDATE(trigger->tg_event))
+        ereport(ERROR, errcode(ERRCODE_FEATURE_NOT_SUPPORTED), errmsg("an attached source cannot be changed"),
+                errdetail("The facts that it has said so far were read with its present mapping."),
+                errhint("SELECT lifecycle.detach(...), then lifecycle.attach(...) with the new mapping."));
+    HeapTuple row = trigger->tg_trigtuple;
     TupleDesc layout = RelationGetDescr(trigger->tg_relation);
     auto field = [&](const char* name, bool* null) { return SPI_getbinval(row, layout, SPI_fnumber(layout, name), null); };
     bool no_relation, no_kind, no_mapping, no_filter;

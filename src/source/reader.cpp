@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "customer/shop.hpp"
+#include "pg/clock.hpp"
 #include "pg/guard.hpp"
 #include "pg/money.hpp"
 #include "pg/text.hpp"
@@ -55,9 +56,20 @@ struct Values {
 
 Verdict missing(const char* field) { return {ERRCODE_NULL_VALUE_NOT_ALLOWED, psprintf("%s is null", field), nullptr}; }
 
+// What goes is known by its id; amount and time tell it from another row of the same id. They may have been mended in quarantine since,
+// or the currency's rule may have changed, so nothing here is a reason not to take it back.
+Verdict read_withdrawn(Reader* reader, const Values& v, Fact* fact) {
+    if (v.nulls[1]) return missing("id");
+    fact->id = keep(reader, pg::view(v.values[1]));
+    fact->at = v.nulls[3] ? rules::kNever : DatumGetTimestampTz(v.values[3]);
+    if (!v.nulls[2]) fact->amount = pg::to_decimal(v.values[2]).value_or(rules::Decimal{});
+    return {};
+}
+
 // Kinds order and refund: customer, id, amount, at, currency, then for a refund the order.
 Verdict read_purchase(Reader* reader, const Values& v, Fact* fact) {
     const KindSpec& kind = *reader->source->kind;
+    if (fact->withdrawn) return read_withdrawn(reader, v, fact);
     for (int i = 1; i <= 3; ++i) {
         if (v.nulls[i]) return missing(kind.fields[i].name);
     }
@@ -107,6 +119,8 @@ Verdict read_fields(Reader* reader, const Values& v, Fact* fact) {
     for (int i = 1; i <= 3; ++i) {
         if (v.nulls[i]) return missing(kind.fields[i].name);
     }
+    if (!rules::is_finite(DatumGetTimestampTz(v.values[3])))
+        return {ERRCODE_DATETIME_VALUE_OUT_OF_RANGE, "changed_at is infinite", nullptr};
     auto channel = pg::view(v.values[1]);
     auto status = pg::view(v.values[2]);
     if (channel != "email" && channel != "sms" && channel != "push" && channel != "ads")
@@ -152,7 +166,13 @@ Verdict read_fact(Reader* reader, bool withdrawn) {
 }  // namespace
 
 Datum row_as_json(TupleTableSlot* slot) {
-    return DirectFunctionCall1(row_to_json, ExecFetchSlotHeapTupleDatum(slot));
+    // In UTC whoever asks: the same row must give the same text when it goes as when it came.
+    Datum json = 0;
+    pg::keep_zone([&] {
+        pg::use_zone(pg::zone_of(nullptr, nullptr));
+        json = DirectFunctionCall1(row_to_json, ExecFetchSlotHeapTupleDatum(slot));
+    });
+    return json;
 }
 
 void read_row(Reader* reader, TupleTableSlot* slot, bool withdrawn) {

@@ -39,6 +39,9 @@ Source* compile_source(std::string_view name, Relation relation, std::string_vie
 // The attached source of that name, compiled once per session and again when the table's definition has changed.
 Source* find_source(const char* name);
 
+// Name, number and kind of an attached source, and nothing of its mapping.
+void describe_source(std::string_view name, Source* source);
+
 // A row that cannot become a fact.
 struct BadRow {
     Datum row;  // as json

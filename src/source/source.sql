@@ -94,7 +94,16 @@ DECLARE
     event    text;
     rows     bigint;
     started  timestamptz := clock_timestamp();
+    number   int;
 BEGIN
+    IF mode IS DISTINCT FROM 'sync' THEN
+        RAISE EXCEPTION 'mode "%" is not known', mode
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'The only mode so far is sync.';
+    END IF;
+    IF mapping IS NULL THEN
+        RAISE EXCEPTION 'mapping is null'
+            USING ERRCODE = 'null_value_not_allowed', HINT = 'Write it like {"order": "id", "customer": "user_id", ...}.';
+    END IF;
     IF NOT pg_has_role((SELECT c.relowner FROM pg_class AS c WHERE c.oid = source), 'USAGE') THEN
         RAISE EXCEPTION 'must be owner of table %', source
             USING ERRCODE = 'insufficient_privilege', HINT = 'Only who owns a table may attach it.';
@@ -106,11 +115,12 @@ BEGIN
     -- Nobody writes to the table between the backfill and the first captured statement, so no row is missed or counted twice.
     EXECUTE format('LOCK TABLE %s IN SHARE ROW EXCLUSIVE MODE', source);
     INSERT INTO lifecycle.source (name, relation, kind, mapping, filter, mode, attached_at)
-        VALUES (called, source, kind, mapping, filter, mode, lifecycle.now());
+        VALUES (called, source, kind, mapping, filter, mode, lifecycle.now())
+        RETURNING source_id INTO number;
 
     FOREACH event IN ARRAY ARRAY['INSERT', 'UPDATE', 'DELETE', 'TRUNCATE'] LOOP
         EXECUTE format('CREATE TRIGGER %I AFTER %s ON %s %s FOR EACH STATEMENT EXECUTE FUNCTION lifecycle.capture(%L)',
-                       left('lifecycle_' || lower(event) || '_' || called, 63), event, source,
+                       format('lifecycle_%s_%s', number, lower(event)), event, source,
                        CASE event WHEN 'INSERT' THEN 'REFERENCING NEW TABLE AS arrived'
                                   WHEN 'UPDATE' THEN 'REFERENCING OLD TABLE AS gone NEW TABLE AS arrived'
                                   WHEN 'DELETE' THEN 'REFERENCING OLD TABLE AS gone'
@@ -131,7 +141,7 @@ $$;
 COMMENT ON FUNCTION lifecycle.attach(regclass, text, jsonb, text, text, boolean, text) IS
 'Attaches a table of the shop: from now on its rows count as facts of the kind (customer, order, refund, consent).
 mapping: each field as an SQL expression over one row, e.g. {"order": "id", "customer": "user_id", "amount": "total", "placed_at": "created_at"};
-filter: which rows count; name: default table:kind; backfill: read the rows that are there already.
+filter: which rows count; name: default schema.table:kind; backfill: read the rows that are there already.
 Returns the name. Errors: an expression that does not parse, has the wrong type, is volatile or reads tables is refused with its position';
 
 CREATE FUNCTION lifecycle.detach(name text) RETURNS void
@@ -171,6 +181,8 @@ DECLARE
     entry record;
     taken boolean;
     total bigint := 0;
+    state text;
+    reason text;
 BEGIN
     FOR entry IN
         SELECT q.quarantine_id, q.source, q.action, q.data, s.relation
@@ -186,7 +198,8 @@ BEGIN
             total := total + taken::int;
         EXCEPTION WHEN OTHERS THEN
             -- Not mended yet: the entry stays, with the reason it has now.
-            UPDATE lifecycle.quarantine AS q SET sqlstate = SQLSTATE, message = SQLERRM
+            GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE, reason = MESSAGE_TEXT;
+            UPDATE lifecycle.quarantine AS q SET sqlstate = state, message = reason
              WHERE q.quarantine_id = entry.quarantine_id;
         END;
     END LOOP;
