@@ -305,7 +305,10 @@ Instant withdraw(Change& change, std::span<Run> runs, pg::TableWriter*& writer) 
 void take_in(Change& change, const Overview& overview, Reading reading, std::span<Run> runs, pg::TableWriter*& writer) {
     pg::Array<Fact> purchases;
     Instant corrected_from = overview.first;
-    if (reading == Reading::everything) corrected_from = Min(corrected_from, withdraw(change, runs, writer));
+    if (reading == Reading::everything) {
+        Instant removed = withdraw(change, runs, writer);
+        if (removed < corrected_from) corrected_from = removed;
+    }
     for (const Run& run : runs) {
         for (const Fact& p : run.purchases) {
             if (reading == Reading::everything || p.at > change.before.instant(kAsOf, rules::kBeginning)) purchases.push(p);
