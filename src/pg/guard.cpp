@@ -62,12 +62,13 @@ ErrorData* protect(Body body, void* arg) {
     {
         guc_level = outer_level;
         MemoryContextSwitchTo(context);
-        if (passes_through(geterrcode())) PG_RE_THROW();
         error = CopyErrorData();
         FlushErrorState();
+        // Before a re-throw too: an error that meets our subtransaction still open would be taken to have ended a savepoint.
         RollbackAndReleaseCurrentSubTransaction();
         MemoryContextSwitchTo(context);
         CurrentResourceOwner = owner;
+        if (passes_through(error->sqlerrcode)) ReThrowError(error);
     }
     PG_END_TRY();
     return error;

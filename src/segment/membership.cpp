@@ -277,6 +277,15 @@ Instant since_when(Customer& c, size_t k, Instant to, rules::Held pending) {
     return later;
 }
 
+// Since when a segment had been held at the first corrected instant, as far as the records say; kNever: they do not.
+Instant recorded_since(const Customer& c, size_t i, Instant corrected_from) {
+    if (c.was[i] && c.was_since[i] < corrected_from) return c.was_since[i];
+    for (const TakenBack& stay : c.taken_back) {
+        if (stay.change == &c.change && stay.segment == c.all.list[i].name_view && stay.entered < corrected_from) return stay.entered;
+    }
+    return rules::kNever;
+}
+
 // Works out the present state and since when it has held, going back from now purchase by purchase.
 void look_back(Customer& c) {
     Change& change = c.change;
@@ -297,6 +306,12 @@ void look_back(Customer& c) {
         bool goes_on = c.was[i] && (!change.from_scratch || change.moments.empty());
         c.since[i] = goes_on ? c.was_since[i] : start;
     }
+    for (size_t i = 0; change.corrected_from != rules::kNever && i < c.count(); ++i) {
+        if (!c.held[i] || c.all.list[i].timeless || c.since[i] >= change.corrected_from) continue;
+        // It goes on from before the import: since when is on record, or it begins with it.
+        Instant since = recorded_since(c, i, change.corrected_from);
+        c.since[i] = since != rules::kNever ? since : later != rules::kNever ? c.since[i] : change.corrected_from;
+    }
     for (size_t i = 0; i < c.count(); ++i) {
         if (c.held[i] && !c.was[i]) c.entered(i);
         if (c.was[i] && !c.held[i]) {
@@ -305,15 +320,6 @@ void look_back(Customer& c) {
                 c.writes.past.push({c.all.list[i].name, change.after.values[kCustomerId], c.was_since[i], left});
         }
     }
-}
-
-// Since when a segment had been held at the first corrected instant, as far as the records say; kNever: they do not.
-Instant recorded_since(const Customer& c, size_t i, Instant corrected_from) {
-    if (c.was[i] && c.was_since[i] < corrected_from) return c.was_since[i];
-    for (const TakenBack& stay : c.taken_back) {
-        if (stay.change == &c.change && stay.segment == c.all.list[i].name_view && stay.entered < corrected_from) return stay.entered;
-    }
-    return rules::kNever;
 }
 
 // Rewrites the history from the first corrected instant on: works out the state just before it, then walks through all that followed.
@@ -370,10 +376,12 @@ void keep_what_stands(Customer& c) {
         if (stay.change != &c.change) continue;
         Instant left = stay.left;
         Datum name = 0;
-        for (const Segment& segment : c.all.list) {
+        for (size_t i = 0; i < c.count(); ++i) {
+            const Segment& segment = c.all.list[i];
             if (segment.name_view != stay.segment) continue;
             name = segment.name;
-            if (!segment.timeless) left = c.change.imported ? Min(left, c.change.corrected_from) : stay.entered;
+            bool goes_on = c.held[i] && c.since[i] == stay.entered;
+            if (!segment.timeless) left = c.change.imported && !goes_on ? Min(left, c.change.corrected_from) : stay.entered;
         }
         if (name == 0) name = pg::to_datum(stay.segment);  // a segment that has been deleted since
         if (left > stay.entered) c.writes.past.push({name, c.change.after.values[kCustomerId], stay.entered, left});

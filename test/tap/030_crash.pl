@@ -56,11 +56,25 @@ sub kill_backend
 	return kill 'KILL', $pid;
 }
 
+# The orphans of a server that was killed hold its memory until they notice, and while they do it cannot start again.
+sub kill_server
+{
+	my @orphans = split /\n/, $node->safe_psql('postgres', 'SELECT pid FROM pg_stat_activity WHERE pid <> pg_backend_pid()');
+	$node->kill9;
+	my $deadline = time + $patience;
+	while (grep { kill 0, $_ } @orphans)
+	{
+		return 0 if time > $deadline;
+		sleep 0.1;
+	}
+	return 1;
+}
+
 my %disaster = (
 	'a backend dies' => sub { kill_backend('client backend', "query LIKE '%shop.orders%'") },
 	'the worker dies' => sub { kill_backend('pg_lifecycle worker', 'true') },
 	'the server stops at once' => sub { $node->stop('immediate'); 1 },
-	'the server dies' => sub { $node->kill9; 1 });
+	'the server dies' => \&kill_server);
 
 my $orders = 0;
 for my $round (1 .. $rounds)
@@ -94,7 +108,7 @@ for my $round (1 .. $rounds)
 	is_none($node, $db, <<~SQL, "round $round: no step twice");
 		SELECT customer_id, scenario, anchor, step, count(*) FROM lifecycle.outbox GROUP BY 1, 2, 3, 4 HAVING count(*) > 1
 		SQL
-	is_none($node, $db, <<~SQL, "round $round: everybody who was at risk is at risk no more and got both messages, or ordered");
+	is_none($node, $db, <<~SQL, "round $round: everybody who was at risk has left it and got a message, or ordered");
 		SELECT h.customer_id, h.entered_at, h.left_at, e.status, e.end_reason, count(m)
 		  FROM lifecycle.segment_history AS h
 		  LEFT JOIN lifecycle.enrolment AS e ON e.customer_id = h.customer_id AND e.scenario = 'win_back' AND e.anchor_at = h.entered_at

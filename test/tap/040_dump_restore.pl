@@ -45,12 +45,25 @@ sub told
 	return \%rows;
 }
 
+sub show_first_difference
+{
+	my @a = split /\n/, $_[0];
+	my @b = split /\n/, $_[1];
+	for my $i (0 .. ($#a > $#b ? $#a : $#b))
+	{
+		my ($one, $other) = ($a[$i] // 'nothing', $b[$i] // 'nothing');
+		return diag("dumped:   $one\nrestored: $other") if $one ne $other;
+	}
+	return;
+}
+
 # A year of a shop with everything in it: late orders, refunds, scenarios on the way, messages sent, leased and waiting, quarantine.
 sub live
 {
 	my ($db) = @_;
 	$node->safe_psql($db, <<~SQL);
-		INSERT INTO lifecycle.shop (time_zone, currency) VALUES ('Europe/Vienna', NULL) ON CONFLICT DO NOTHING;
+		SET lifecycle.clock = '2026-01-01';
+		INSERT INTO lifecycle.shop (time_zone) VALUES ('Etc/UTC') ON CONFLICT DO NOTHING;
 		CREATE TABLE shop.customers (id text PRIMARY KEY, mail text, lang text, consent text);
 		SELECT lifecycle.attach('shop.customers', 'customer', '{"customer": "id", "email": "mail", "locale": "lang"}', name => 'customers');
 		INSERT INTO shop.customers SELECT 'c' || i, 'c' || i || '\@example.org', 'de-AT' FROM generate_series(0, 39) AS i;
@@ -106,9 +119,11 @@ $node->command_ok([ 'pg_restore', '--exit-on-error', '-j', '2', '-d', $node->con
 for my $db (qw(plain custom parallel))
 {
 	my $restored = told($db);
-	is($restored->{$_}, $dumped->{$_}, "$db: $_") for sort keys %$dumped;
+	for my $table (sort keys %$dumped)
+	{
+		ok($restored->{$table} eq $dumped->{$table}, "$db: $table") or show_first_difference($dumped->{$table}, $restored->{$table});
+	}
 	is_none($node, $db, "SELECT * FROM oracle.differences('$clock')", "$db: nothing is counted twice");
-	# What was leased when it was dumped is the original's business.
 	is($node->safe_psql($db, 'SELECT lifecycle.is_armed()'), 'f', "$db: disarmed");
 
 	my ($out, $err) = ('', '');

@@ -168,13 +168,17 @@ sub eventually
 	return is($got, $expected, $name);
 }
 
-# A session that runs a script while others run; errors carry their SQLSTATE and do not stop it.
+# A session that runs a script while others run; errors carry their SQLSTATE and do not stop it. Through files, because IPC::Run
+# moves what goes through a pipe only while one waits for the session: they would run one after the other.
+my $scripts = 0;
 sub script_session
 {
 	my ($node, $db, $script) = @_;
-	my $session = { out => '', err => '', in => "\\set VERBOSITY verbose\n$script" };
-	$session->{run} = IPC::Run::start([ 'psql', '-XqAt', '-d', $node->connstr($db), '-f', '-' ],
-		'<', \$session->{in}, '>', \$session->{out}, '2>', \$session->{err}, IPC::Run::timeout(10 * $patience));
+	my $file = PostgreSQL::Test::Utils::tempdir() . '/session' . ++$scripts;
+	append_to_file("$file.sql", "\\set VERBOSITY verbose\n$script");
+	my $session = { file => $file };
+	$session->{run} = IPC::Run::start([ 'psql', '-XqAt', '-d', $node->connstr($db), '-f', "$file.sql" ],
+		'<', '/dev/null', '>', "$file.out", '2>', "$file.err", IPC::Run::timeout(10 * $patience));
 	return $session;
 }
 
@@ -183,9 +187,10 @@ sub finish_session
 {
 	my ($session) = @_;
 	IPC::Run::finish($session->{run});
+	my $err = slurp_file("$session->{file}.err");
 	my @errors;
-	while ($session->{err} =~ /^.*?(?:ERROR|FATAL|PANIC|WARNING):  ([0-9A-Z]{5}): (.*)$/mg) { push @errors, [ $1, $2 ]; }
-	push @errors, [ 'psql', $session->{err} ] if !@errors && $session->{err} ne '' && $session->{err} !~ /NOTICE/;
+	while ($err =~ /^.*?(?:ERROR|FATAL|PANIC|WARNING):  ([0-9A-Z]{5}): (.*)$/mg) { push @errors, [ $1, $2 ]; }
+	push @errors, [ 'psql', $err ] if !@errors && $err ne '' && $err !~ /NOTICE/;
 	return @errors;
 }
 
