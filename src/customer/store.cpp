@@ -208,8 +208,9 @@ void store(Batch batch, pg::TableWriter* rows) {
 }
 
 bool lost_race_for_new_customer(const ErrorData* error) {
-    return error->sqlerrcode == ERRCODE_UNIQUE_VIOLATION && error->constraint_name != nullptr &&
-           strcmp(error->constraint_name, "customer_pkey") == 0;
+    // Whichever of the new customer's rows met the other session's first.
+    return error->sqlerrcode == ERRCODE_UNIQUE_VIOLATION && error->schema_name != nullptr &&
+           strcmp(error->schema_name, "lifecycle") == 0;
 }
 
 namespace {
