@@ -192,6 +192,6 @@ LIFECYCLE_FUNCTION(lifecycle_rebuild) {
 // The statement trigger behind changed definitions of segments and tiers.
 LIFECYCLE_FUNCTION(lifecycle_definitions_changed) {
     pg::config_changed();
-    engine::replay_everybody();
+    if (!pg::restoring()) engine::replay_everybody();
     PG_RETURN_POINTER(nullptr);
 }

@@ -110,3 +110,5 @@ LIFECYCLE_FUNCTION(lifecycle_config_changed) {
     pg::config_changed();
     PG_RETURN_POINTER(nullptr);
 }
+
+LIFECYCLE_FUNCTION(lifecycle_restoring) { PG_RETURN_BOOL(pg::restoring()); }

@@ -25,6 +25,10 @@ void config_changed();
 uint64 source_generation();
 void watch_source(Oid relation);
 
+// Whether this session loads a dump. The triggers of configuration tables then leave alone what the dump brings complete; nothing else
+// than a dump turns both of these settings off.
+inline bool restoring() { return !check_function_bodies && !row_security; }
+
 void install_invalidation_callbacks();
 
 }  // namespace lifecycle::pg

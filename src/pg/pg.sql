@@ -11,3 +11,8 @@ CREATE FUNCTION lifecycle.config_changed() RETURNS trigger
     LANGUAGE c
     AS 'MODULE_PATHNAME', 'lifecycle_config_changed';
 COMMENT ON FUNCTION lifecycle.config_changed() IS 'Trigger of the configuration tables: tells every session to read them anew';
+
+CREATE FUNCTION lifecycle.restoring() RETURNS boolean
+    LANGUAGE c STABLE
+    AS 'MODULE_PATHNAME', 'lifecycle_restoring';
+COMMENT ON FUNCTION lifecycle.restoring() IS 'Whether this session loads a dump: settings check_function_bodies and row_security are off';

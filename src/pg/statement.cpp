@@ -10,20 +10,37 @@ void open_spi() {
 
 void close_spi() { SPI_finish(); }
 
-uint64 Statement::run(std::span<const Datum> args, const char* nulls) {
+void Statement::prepare() {
     if (!qualified) fix_settings();
-    if (plan == nullptr) {
-        int count = 0;
-        while (count < static_cast<int>(std::size(types)) && OidIsValid(types[count])) ++count;
-        // Generic: the arrays that are passed say nothing that would change the plan, and planning costs more than running.
-        SPIPlanPtr fresh = SPI_prepare_cursor(sql, count, types, CURSOR_OPT_GENERIC_PLAN);
-        if (fresh == nullptr) elog(ERROR, "could not prepare \"%s\": %s", sql, SPI_result_code_string(SPI_result));
-        SPI_keepplan(fresh);
-        plan = fresh;
-    }
-    int result = SPI_execute_plan(plan, const_cast<Datum*>(args.data()), nulls, false, 0);
-    if (result < 0) elog(ERROR, "could not run \"%s\": %s", sql, SPI_result_code_string(result));
+    if (plan != nullptr) return;
+    int count = 0;
+    while (count < static_cast<int>(std::size(types)) && OidIsValid(types[count])) ++count;
+    // Generic: the arrays that are passed say nothing that would change the plan, and planning costs more than running.
+    SPIPlanPtr fresh = SPI_prepare_cursor(sql, count, types, CURSOR_OPT_GENERIC_PLAN);
+    if (fresh == nullptr) elog(ERROR, "could not prepare \"%s\": %s", sql, SPI_result_code_string(SPI_result));
+    SPI_keepplan(fresh);
+    plan = fresh;
+}
+
+namespace {
+uint64 execute(const Statement& statement, std::span<const Datum> args, const char* nulls, bool read_only) {
+    int result = SPI_execute_plan(statement.plan, const_cast<Datum*>(args.data()), nulls, read_only, 0);
+    if (result < 0) elog(ERROR, "could not run \"%s\": %s", statement.sql, SPI_result_code_string(result));
     return SPI_processed;
+}
+}  // namespace
+
+uint64 Statement::run(std::span<const Datum> args, const char* nulls) {
+    prepare();
+    return execute(*this, args, nulls, false);
+}
+
+uint64 Statement::read_present(std::span<const Datum> args) {
+    prepare();
+    PushActiveSnapshot(GetLatestSnapshot());
+    uint64 rows = execute(*this, args, nullptr, true);
+    PopActiveSnapshot();
+    return rows;
 }
 
 Cell cell(uint64 row, int n) {

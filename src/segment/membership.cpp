@@ -315,7 +315,7 @@ void look_back(Customer& c) {
     for (size_t i = 0; i < c.count(); ++i) {
         if (c.held[i] && !c.was[i]) c.entered(i);
         if (c.was[i] && !c.held[i]) {
-            Instant left = left_at(c, i);
+            Instant left = change.corrected_from != rules::kNever ? change.corrected_from : left_at(c, i);
             if (left > c.was_since[i])
                 c.writes.past.push({c.all.list[i].name, change.after.values[kCustomerId], c.was_since[i], left});
         }

@@ -169,10 +169,10 @@ END
 $$;
 COMMENT ON FUNCTION lifecycle.detach(text) IS 'Undoes attach(): drops the triggers and takes back every fact that the source has said';
 
-CREATE FUNCTION lifecycle.replay_row(source text, data record, gone boolean) RETURNS boolean
+CREATE FUNCTION lifecycle.replay_row(source text, data jsonb, gone boolean) RETURNS boolean
     LANGUAGE c STRICT
     AS 'MODULE_PATHNAME', 'lifecycle_replay_row';
-COMMENT ON FUNCTION lifecycle.replay_row(text, record, boolean) IS 'Internal: takes in one row of a source; false: it went into quarantine';
+COMMENT ON FUNCTION lifecycle.replay_row(text, jsonb, boolean) IS 'Internal: takes in one row of a source; false: it went into quarantine';
 
 CREATE FUNCTION lifecycle.replay_quarantine(source text DEFAULT NULL) RETURNS bigint
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -185,7 +185,7 @@ DECLARE
     reason text;
 BEGIN
     FOR entry IN
-        SELECT q.quarantine_id, q.source, q.action, q.data, s.relation
+        SELECT q.quarantine_id, q.source, q.action, q.data
           FROM lifecycle.quarantine AS q JOIN lifecycle.source AS s ON s.name = q.source
          WHERE replay_quarantine.source IS NULL OR q.source = replay_quarantine.source
          ORDER BY q.quarantine_id
@@ -193,8 +193,7 @@ BEGIN
     LOOP
         BEGIN
             DELETE FROM lifecycle.quarantine AS q WHERE q.quarantine_id = entry.quarantine_id;
-            EXECUTE format('SELECT lifecycle.replay_row($1, jsonb_populate_record(NULL::%s, $2), $3)', entry.relation)
-               INTO taken USING entry.source, entry.data, entry.action = 'gone';
+            taken := lifecycle.replay_row(entry.source, entry.data, entry.action = 'gone');
             total := total + taken::int;
         EXCEPTION WHEN OTHERS THEN
             -- Not mended yet: the entry stays, with the reason it has now.

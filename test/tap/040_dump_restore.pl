@@ -132,8 +132,7 @@ for my $db (qw(plain custom parallel))
 	like($err, qr/WARNING:  this database is a copy/, "$db: a warning says why");
 	my $later = "timestamptz '$clock' + interval '40 days'";
 	my $set = "SET lifecycle.clock = '2026-07-11 12:00:00+00';";
-	is($node->safe_psql($db, "$set SELECT lifecycle.tick(); SELECT count(*) FROM lifecycle.outbox WHERE status = 'expired' AND $later > now()"),
-		"0\n0", "$db: time does nothing");
+	is($node->safe_psql($db, "$set SELECT lifecycle.tick()"), '0', "$db: time does nothing");
 
 	# It captures.
 	my $got = $node->safe_psql($db, <<~SQL);
@@ -150,7 +149,7 @@ for my $db (qw(plain custom parallel))
 	is($node->safe_psql($db, "SELECT count(*) FROM lifecycle.outbox WHERE message_id > $last_message AND customer_id IN ('c1', 'newcomer')"), '2',
 		"$db: new messages have new ids");
 	is($node->safe_psql($db, 'SELECT count(*) - count(DISTINCT message_id) FROM lifecycle.outbox'), '0', "$db: no id twice");
-	$node->safe_psql($db, "INSERT INTO lifecycle.segment (name, predicate) VALUES ('big', 'revenue > 100')");
+	$node->safe_psql($db, "SET lifecycle.clock = '$clock'; INSERT INTO lifecycle.segment (name, predicate) VALUES ('big', 'revenue > 100')");
 	is($node->safe_psql($db, 'SELECT count(*) - count(DISTINCT segment_id) FROM lifecycle.segment'), '0', "$db: a new segment has a number of its own");
 
 	# Armed, it sends.
