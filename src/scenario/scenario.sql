@@ -72,8 +72,6 @@ CREATE TABLE lifecycle.step (
     subject   jsonb NOT NULL DEFAULT '{}',
     content   jsonb NOT NULL DEFAULT '{}',
     CONSTRAINT step_pkey PRIMARY KEY (scenario, position),
-    CONSTRAINT step_scenario_exists FOREIGN KEY (scenario) REFERENCES lifecycle.scenario ON UPDATE CASCADE ON DELETE CASCADE,
-    CONSTRAINT step_channel_exists FOREIGN KEY (channel) REFERENCES lifecycle.channel ON UPDATE CASCADE,
     CONSTRAINT step_class_is_known CHECK (class IN ('marketing', 'transactional')),
     CONSTRAINT step_delay_is_not_negative CHECK (delay >= '0'),
     CONSTRAINT step_not_after_is_later CHECK (not_after > delay)
@@ -88,6 +86,75 @@ COMMENT ON COLUMN lifecycle.step.class IS 'marketing needs consent, transactiona
 COMMENT ON COLUMN lifecycle.step.template IS 'Key of the template that the mailer renders';
 COMMENT ON COLUMN lifecycle.step.subject IS 'Subject by locale: {"en": ..., "de": ...}; the customer''s locale, its language, then "en" is taken';
 COMMENT ON COLUMN lifecycle.step.content IS 'Content for the template by locale, chosen likewise';
+
+-- Triggers and not foreign keys: a parallel restore loads the tables in any order, and a foreign key would refuse that.
+CREATE FUNCTION lifecycle.check_step() RETURNS trigger
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+    AS $$
+BEGIN
+    IF lifecycle.restoring() THEN
+        RETURN NEW;
+    END IF;
+    IF NOT EXISTS (SELECT FROM lifecycle.scenario AS s WHERE s.name = NEW.scenario) THEN
+        RAISE EXCEPTION 'scenario "%" of a step does not exist', NEW.scenario
+            USING ERRCODE = 'foreign_key_violation', HINT = 'Insert it into lifecycle.scenario first.';
+    END IF;
+    IF NOT EXISTS (SELECT FROM lifecycle.channel AS c WHERE c.name = NEW.channel) THEN
+        RAISE EXCEPTION 'channel "%" of step % of scenario "%" does not exist', NEW.channel, NEW.position, NEW.scenario
+            USING ERRCODE = 'foreign_key_violation', HINT = 'Insert it into lifecycle.channel first.';
+    END IF;
+    RETURN NEW;
+END
+$$;
+COMMENT ON FUNCTION lifecycle.check_step() IS 'Trigger of lifecycle.step: refuses a step of a scenario or on a channel that does not exist';
+
+CREATE TRIGGER check_step BEFORE INSERT OR UPDATE ON lifecycle.step
+    FOR EACH ROW EXECUTE FUNCTION lifecycle.check_step();
+
+CREATE FUNCTION lifecycle.scenario_moved() RETURNS trigger
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+    AS $$
+BEGIN
+    IF TG_OP = 'DELETE' THEN
+        DELETE FROM lifecycle.step AS s WHERE s.scenario = OLD.name;
+    ELSE
+        UPDATE lifecycle.step SET scenario = NEW.name WHERE scenario = OLD.name;
+        UPDATE lifecycle.enrolment SET scenario = NEW.name WHERE scenario = OLD.name;
+        UPDATE lifecycle.enrolment_step SET scenario = NEW.name WHERE scenario = OLD.name;
+        UPDATE lifecycle.outbox SET scenario = NEW.name WHERE scenario = OLD.name;
+    END IF;
+    RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION lifecycle.scenario_moved() IS 'Trigger of lifecycle.scenario: its steps go with it, and everything that knows its name learns the new one';
+
+CREATE TRIGGER a_scenario_deleted AFTER DELETE ON lifecycle.scenario
+    FOR EACH ROW EXECUTE FUNCTION lifecycle.scenario_moved();
+CREATE TRIGGER a_scenario_renamed AFTER UPDATE ON lifecycle.scenario
+    FOR EACH ROW WHEN (OLD.name IS DISTINCT FROM NEW.name) EXECUTE FUNCTION lifecycle.scenario_moved();
+
+CREATE FUNCTION lifecycle.check_channel() RETURNS trigger
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+    AS $$
+DECLARE
+    user_of_it record;
+BEGIN
+    SELECT s.scenario, s.position INTO user_of_it FROM lifecycle.step AS s WHERE s.channel = OLD.name LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION 'channel "%" is in use', OLD.name
+            USING ERRCODE = 'foreign_key_violation',
+                  DETAIL = format('Step %s of scenario "%s" goes out on it.', user_of_it.position, user_of_it.scenario),
+                  HINT = 'Change or delete the steps first.';
+    END IF;
+    RETURN CASE TG_OP WHEN 'DELETE' THEN OLD ELSE NEW END;
+END
+$$;
+COMMENT ON FUNCTION lifecycle.check_channel() IS 'Trigger of lifecycle.channel: refuses to delete or rename one that steps go out on';
+
+CREATE TRIGGER check_channel_deleted BEFORE DELETE ON lifecycle.channel
+    FOR EACH ROW EXECUTE FUNCTION lifecycle.check_channel();
+CREATE TRIGGER check_channel_renamed BEFORE UPDATE ON lifecycle.channel
+    FOR EACH ROW WHEN (OLD.name IS DISTINCT FROM NEW.name) EXECUTE FUNCTION lifecycle.check_channel();
 
 CREATE TABLE lifecycle.enrolment (
     customer_id   text COLLATE "C" NOT NULL,
