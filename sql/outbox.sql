@@ -144,7 +144,7 @@ GRANT SELECT, UPDATE ON lifecycle.outbox TO regress_mailer;
 SET ROLE regress_mailer;
 SELECT lifecycle.claim();
 RESET ROLE;
-GRANT EXECUTE ON FUNCTION lifecycle.claim, lifecycle.ack, lifecycle.fail, lifecycle.may_send, lifecycle.now, lifecycle.is_armed,
+GRANT EXECUTE ON FUNCTION lifecycle.claim, lifecycle.ack, lifecycle.fail, lifecycle.may_send, lifecycle.now, lifecycle.is_armed, lifecycle.reason_stands,
                           lifecycle.release_leases TO regress_mailer;
 GRANT USAGE ON SEQUENCE lifecycle.lease_token TO regress_mailer;
 INSERT INTO orders VALUES (52, 'c52@example.org', 10, '2026-03-04 12:20+00');

@@ -126,6 +126,18 @@ CREATE FUNCTION lifecycle.arm() RETURNS void
 $$;
 COMMENT ON FUNCTION lifecycle.arm() IS 'Lets this database send. Needed once after a restore or in a clone, if it is to mail customers';
 
+CREATE FUNCTION lifecycle.reason_stands(customer_id text, scenario text, anchor text) RETURNS boolean
+    LANGUAGE sql STABLE
+    -- SECURITY DEFINER, because mailers ask and have no business in lifecycle.enrolment.
+    SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS $$
+    -- A message that another mailer had locked when its reason went could not be cancelled then.
+    SELECT NOT EXISTS (SELECT FROM lifecycle.enrolment AS e
+                        WHERE e.customer_id = reason_stands.customer_id AND e.scenario = reason_stands.scenario
+                          AND e.anchor = reason_stands.anchor AND e.status = 'exited')
+$$;
+COMMENT ON FUNCTION lifecycle.reason_stands(text, text, text) IS 'Whether the enrolment that a message is from has not been ended before its time';
+
 CREATE FUNCTION lifecycle.claim(max_messages int DEFAULT 100, channel text DEFAULT NULL, consumer text DEFAULT NULL,
                                 lease interval DEFAULT '5 minutes')
     RETURNS SETOF lifecycle.outbox
@@ -157,6 +169,7 @@ BEGIN
                   FROM lifecycle.outbox AS p
                  WHERE p.status = 'pending' AND p.due_at <= clock AND clock < p.expires_at
                    AND (claim.channel IS NULL OR p.channel = claim.channel)
+                   AND lifecycle.reason_stands(p.customer_id, p.scenario, p.anchor)
                  ORDER BY p.due_at
                  LIMIT max_messages
                    FOR UPDATE SKIP LOCKED) AS due
@@ -184,6 +197,18 @@ CREATE FUNCTION lifecycle.release_leases() RETURNS void
       FROM lapsed
      WHERE o.message_id = lapsed.message_id AND o.customer_id = lapsed.customer_id;
 
+    -- What was locked when its reason went.
+    WITH orphaned AS (
+        SELECT o.message_id, o.customer_id
+          FROM lifecycle.outbox AS o
+         WHERE o.status = 'pending' AND o.due_at <= lifecycle.now()
+           AND NOT lifecycle.reason_stands(o.customer_id, o.scenario, o.anchor)
+           FOR UPDATE SKIP LOCKED)
+    UPDATE lifecycle.outbox AS o
+       SET status = 'cancelled', cancel_requested = true, error = 'exited'
+      FROM orphaned
+     WHERE o.message_id = orphaned.message_id AND o.customer_id = orphaned.customer_id;
+
     WITH late AS (
         SELECT o.message_id, o.customer_id
           FROM lifecycle.outbox AS o
@@ -194,7 +219,7 @@ CREATE FUNCTION lifecycle.release_leases() RETURNS void
       FROM late
      WHERE o.message_id = late.message_id AND o.customer_id = late.customer_id;
 $$;
-COMMENT ON FUNCTION lifecycle.release_leases() IS 'Takes back leases that have run out and expires what is too late; claim() and tick() call it';
+COMMENT ON FUNCTION lifecycle.release_leases() IS 'Takes back leases that have run out, cancels what has lost its reason while it was locked, and expires what is too late; claim() and tick() call it';
 
 CREATE FUNCTION lifecycle.ack(message_ids bigint[], lease_token bigint DEFAULT NULL) RETURNS bigint
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -234,6 +259,7 @@ CREATE FUNCTION lifecycle.may_send(message_id bigint, lease_token bigint DEFAULT
     SELECT EXISTS (SELECT FROM lifecycle.outbox AS o
                     WHERE o.message_id = may_send.message_id AND o.status = 'leased' AND NOT o.cancel_requested
                       AND o.leased_until > lifecycle.now() AND lifecycle.now() < o.expires_at
-                      AND (may_send.lease_token IS NULL OR o.lease_token = may_send.lease_token))
+                      AND (may_send.lease_token IS NULL OR o.lease_token = may_send.lease_token)
+                      AND lifecycle.reason_stands(o.customer_id, o.scenario, o.anchor))
 $$;
 COMMENT ON FUNCTION lifecycle.may_send(bigint, bigint) IS 'Whether a claimed message may still go out: ask just before handing it to the provider';

@@ -41,6 +41,7 @@ TupleTableSlot* make_slot(TableWriter* w) {
 TableWriter* open_writer(Oid table) {
     auto* w = static_cast<TableWriter*>(palloc0(sizeof(TableWriter)));
     w->relation = table_open(table, RowExclusiveLock);
+    w->primary_key = -1;
     List* oids = RelationGetIndexList(w->relation);
     ListCell* c;
     foreach (c, oids) {
@@ -111,6 +112,10 @@ bool find_version(Relation relation, ItemPointer tid, Snapshot snapshot) {
 }
 
 bool find(TableWriter* w, std::span<const Datum> key, Snapshot snapshot, ItemPointer tid) {
+    if (w->primary_key < 0)
+        ereport(ERROR, errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                errmsg("table \"lifecycle.%s\" has lost its primary key", RelationGetRelationName(w->relation)),
+                errhint("Create it again as it was."));
     ScanKeyData keys[2];
     for (size_t i = 0; i < key.size(); ++i)  // compares as COLLATE "C", like our keys
         ScanKeyInit(&keys[i], static_cast<AttrNumber>(i + 1), BTEqualStrategyNumber, F_TEXTEQ, key[i]);
