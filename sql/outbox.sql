@@ -83,7 +83,7 @@ SELECT lifecycle.fail(-1, 'no such message');
 SELECT lifecycle.ack(ARRAY[message(12), message(13), message(11)]);
 UPDATE lifecycle.outbox SET status = 'sent' WHERE message_id = message(15);
 INSERT INTO orders VALUES (21, 'c21@example.org', 10, '2026-03-01 12:10+00'), (22, 'c22@example.org', 10, '2026-03-01 12:10+00');
-UPDATE lifecycle.outbox SET class = 'marketing' WHERE message_id = message(22);
+UPDATE lifecycle.outbox SET class = 'marketing', channel = 'print' WHERE message_id = message(22);
 SELECT anchor FROM lifecycle.claim(consumer => 'mailer-1', lease => '5 minutes') ORDER BY anchor;
 SELECT lease_token AS token_1 FROM lifecycle.outbox WHERE anchor = '21' \gset
 SET lifecycle.clock = '2026-03-01 12:14:59.999999+00';

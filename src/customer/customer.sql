@@ -133,7 +133,7 @@ CREATE TABLE lifecycle.purchase_ledger (
 CREATE INDEX purchase_ledger_customer_id_idx ON lifecycle.purchase_ledger (customer_id);
 COMMENT ON TABLE lifecycle.purchase_ledger IS 'Orders and refunds as the shop''s tables said them, packed; read lifecycle.purchase';
 COMMENT ON COLUMN lifecycle.purchase_ledger.customer_id IS 'The customer';
-COMMENT ON COLUMN lifecycle.purchase_ledger.source_id IS 'The source (lifecycle.source) that said it; 0: lifecycle.track()';
+COMMENT ON COLUMN lifecycle.purchase_ledger.source_id IS 'The source (lifecycle.source) that said it';
 COMMENT ON COLUMN lifecycle.purchase_ledger.kind IS 'order or refund';
 COMMENT ON COLUMN lifecycle.purchase_ledger.ids IS 'The shop''s ids of the orders or refunds';
 COMMENT ON COLUMN lifecycle.purchase_ledger.orders IS 'Refunds: the orders they belong to, where the shop says so';
@@ -155,7 +155,7 @@ COMMENT ON COLUMN lifecycle.purchase.id IS 'The shop''s id of the order or refun
 COMMENT ON COLUMN lifecycle.purchase.order_id IS 'Of a refund: the order it belongs to, where the shop says so';
 COMMENT ON COLUMN lifecycle.purchase.at IS 'When it was placed or refunded';
 COMMENT ON COLUMN lifecycle.purchase.amount IS 'The amount, positive for a refund too';
-COMMENT ON COLUMN lifecycle.purchase.source_id IS 'The source that said it; 0: lifecycle.track()';
+COMMENT ON COLUMN lifecycle.purchase.source_id IS 'The source that said it';
 
 CREATE TABLE lifecycle.consent_log (
     customer_id text COLLATE "C" NOT NULL,
@@ -174,7 +174,7 @@ COMMENT ON COLUMN lifecycle.consent_log.channel IS 'email, sms, push or ads';
 COMMENT ON COLUMN lifecycle.consent_log.status IS 'pending, granted or revoked';
 COMMENT ON COLUMN lifecycle.consent_log.changed_at IS 'When the customer said so';
 COMMENT ON COLUMN lifecycle.consent_log.evidence IS 'What proves it: wording, address, form';
-COMMENT ON COLUMN lifecycle.consent_log.source_id IS 'The source that said it; 0: lifecycle.track()';
+COMMENT ON COLUMN lifecycle.consent_log.source_id IS 'The source that said it';
 
 -- One index only: whoever moves a timer knows from the customer's row where it stands.
 CREATE TABLE lifecycle.timer (

@@ -64,7 +64,9 @@ COMMENT ON COLUMN lifecycle.outbox.sent_at IS 'When it was sent';
 COMMENT ON COLUMN lifecycle.outbox.error IS 'Why it failed or was cancelled';
 
 CREATE FUNCTION lifecycle.check_outbox_status() RETURNS trigger
-    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+    LANGUAGE plpgsql
+    -- SECURITY DEFINER, so that a mailer that polls with plain SQL needs nothing but SELECT and UPDATE on the outbox.
+    SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     AS $$
 BEGIN
     -- What has ended stays ended: a message that was sent cannot become pending again.
@@ -126,17 +128,22 @@ CREATE FUNCTION lifecycle.arm() RETURNS void
 $$;
 COMMENT ON FUNCTION lifecycle.arm() IS 'Lets this database send. Needed once after a restore or in a clone, if it is to mail customers';
 
-CREATE FUNCTION lifecycle.reason_stands(customer_id text, scenario text, anchor text) RETURNS boolean
+CREATE FUNCTION lifecycle.reason_stands(customer_id text, scenario text, anchor text, channel text, class text) RETURNS boolean
     LANGUAGE sql STABLE
-    -- SECURITY DEFINER, because mailers ask and have no business in lifecycle.enrolment.
+    -- SECURITY DEFINER, because mailers ask and have no business in lifecycle.enrolment and lifecycle.customer.
     SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     AS $$
     -- A message that another mailer had locked when its reason went could not be cancelled then.
     SELECT NOT EXISTS (SELECT FROM lifecycle.enrolment AS e
                         WHERE e.customer_id = reason_stands.customer_id AND e.scenario = reason_stands.scenario
                           AND e.anchor = reason_stands.anchor AND e.status = 'exited')
+       AND NOT EXISTS (SELECT FROM lifecycle.channel AS h
+                         JOIN lifecycle.customer AS c ON c.customer_id = reason_stands.customer_id
+                        WHERE reason_stands.class = 'marketing' AND h.name = reason_stands.channel AND h.consent IS NOT NULL
+                          AND CASE h.consent WHEN 'email' THEN c.email_consent WHEN 'sms' THEN c.sms_consent
+                                             WHEN 'push' THEN c.push_consent ELSE c.ads_consent END IS DISTINCT FROM 'granted')
 $$;
-COMMENT ON FUNCTION lifecycle.reason_stands(text, text, text) IS 'Whether the enrolment that a message is from has not been ended before its time';
+COMMENT ON FUNCTION lifecycle.reason_stands(text, text, text, text, text) IS 'Whether the enrolment that a message is from has not been ended before its time, and the consent that it needs is granted';
 
 CREATE FUNCTION lifecycle.claim(max_messages int DEFAULT 100, channel text DEFAULT NULL, consumer text DEFAULT NULL,
                                 lease interval DEFAULT '5 minutes')
@@ -169,7 +176,7 @@ BEGIN
                   FROM lifecycle.outbox AS p
                  WHERE p.status = 'pending' AND p.due_at <= clock AND clock < p.expires_at
                    AND (claim.channel IS NULL OR p.channel = claim.channel)
-                   AND lifecycle.reason_stands(p.customer_id, p.scenario, p.anchor)
+                   AND lifecycle.reason_stands(p.customer_id, p.scenario, p.anchor, p.channel, p.class)
                  ORDER BY p.due_at
                  LIMIT max_messages
                    FOR UPDATE SKIP LOCKED) AS due
@@ -202,7 +209,7 @@ CREATE FUNCTION lifecycle.release_leases() RETURNS void
         SELECT o.message_id, o.customer_id
           FROM lifecycle.outbox AS o
          WHERE o.status = 'pending' AND o.due_at <= lifecycle.now()
-           AND NOT lifecycle.reason_stands(o.customer_id, o.scenario, o.anchor)
+           AND NOT lifecycle.reason_stands(o.customer_id, o.scenario, o.anchor, o.channel, o.class)
            FOR UPDATE SKIP LOCKED)
     UPDATE lifecycle.outbox AS o
        SET status = 'cancelled', cancel_requested = true, error = 'exited'
@@ -260,6 +267,6 @@ CREATE FUNCTION lifecycle.may_send(message_id bigint, lease_token bigint DEFAULT
                     WHERE o.message_id = may_send.message_id AND o.status = 'leased' AND NOT o.cancel_requested
                       AND o.leased_until > lifecycle.now() AND lifecycle.now() < o.expires_at
                       AND (may_send.lease_token IS NULL OR o.lease_token = may_send.lease_token)
-                      AND lifecycle.reason_stands(o.customer_id, o.scenario, o.anchor))
+                      AND lifecycle.reason_stands(o.customer_id, o.scenario, o.anchor, o.channel, o.class))
 $$;
 COMMENT ON FUNCTION lifecycle.may_send(bigint, bigint) IS 'Whether a claimed message may still go out: ask just before handing it to the provider';

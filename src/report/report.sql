@@ -31,7 +31,7 @@ CREATE FUNCTION lifecycle.explain(customer_id text)
       ORDER BY e.enrolled_at, e.scenario, e.anchor)
     UNION ALL
     (SELECT 'message', o.template, o.status, o.due_at, CASE WHEN o.status IN ('pending', 'leased') THEN NULLIF(o.expires_at, 'infinity') END,
-            concat_ws(', ', o.channel || ' to ' || o.recipient, o.error)
+            concat_ws(', ', concat_ws(' to ', o.channel, o.recipient), o.error)
        FROM lifecycle.outbox AS o
       WHERE o.customer_id = explain.customer_id
       ORDER BY o.message_id)

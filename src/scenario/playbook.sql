@@ -34,7 +34,7 @@ BEGIN
          'last order 90 to 180 days ago'),
         ('lost', 'lifecycle', 7,
          $p$last_order_at <= now() - interval '180 days'$p$,
-         'last order more than 180 days ago')
+         'last order 180 days ago or more')
     ON CONFLICT (name) DO NOTHING;
 
     INSERT INTO lifecycle.channel (name, consent) VALUES

@@ -180,7 +180,7 @@ COMMENT ON COLUMN lifecycle.enrolment.last_position IS 'The last step that has b
 COMMENT ON COLUMN lifecycle.enrolment.next_due_at IS 'When the next step is due, or the last message''s window ends';
 COMMENT ON COLUMN lifecycle.enrolment.enrolled_at IS 'When the enrolment was made';
 COMMENT ON COLUMN lifecycle.enrolment.ended_at IS 'When it ended';
-COMMENT ON COLUMN lifecycle.enrolment.end_reason IS 'goal_met: why it exited';
+COMMENT ON COLUMN lifecycle.enrolment.end_reason IS 'Why it exited: goal_met, or exited where its reason has gone';
 
 CREATE TABLE lifecycle.enrolment_step (
     customer_id text COLLATE "C" NOT NULL,

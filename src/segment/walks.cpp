@@ -1,0 +1,198 @@
+// The ways to work out memberships: forward through what is new, back from now, or anew from the first corrected instant.
+#include "segment/member.hpp"
+
+#include <algorithm>
+#include <cstring>
+
+#include "customer/ledger.hpp"
+#include "loyalty/loyalty.hpp"
+#include "pg/text.hpp"
+
+namespace lifecycle::segment {
+
+namespace {
+
+// The customer as of a moment: the row with that moment's numbers and tier.
+void as_of(Row& row, const Moment& moment) {
+    customer::show_numbers(row, moment.numbers);
+    bool none;
+    Datum tier = loyalty::tier_name(moment.tier, &none);
+    none ? row.clear(kTier) : row.set(kTier, tier);
+    row.set_instant(kTierSince, none ? rules::kNever : moment.tier_since);
+    row.values[kTierSpend] = row.values[kRevenue];
+}
+
+// The customer as of the k-th purchase that has been taken in.
+void become_as_of(Customer& c, size_t k) {
+    if (k + 1 == c.change.moments.size()) {
+        c.become(c.change.after);
+        return;
+    }
+    Row row = c.change.after;
+    as_of(row, c.change.moments[k]);
+    c.become(row);
+}
+
+// When a segment was left whose leaving nobody saw: with the first purchase after it was entered, if that is what ended it; else where the
+// next segment of its dimension begins, else now.
+Instant left_at(Customer& c, size_t i) {
+    for (size_t k = 0; k < c.change.moments.size(); ++k) {
+        if (c.change.moments[k].at < c.was_since[i]) continue;
+        become_as_of(c, k);
+        c.evaluate(c.change.moments[k].at, c.scratch);
+        if (!c.scratch[i]) return c.change.moments[k].at;
+        break;
+    }
+    uint8 dimension = c.all.dimensions[i];
+    for (size_t k = 0; dimension != 0 && k < c.count(); ++k) {
+        if (c.all.dimensions[k] == dimension && c.held[k]) return c.since[k];
+    }
+    return c.change.now;
+}
+
+// Finds since when each pending segment has been held, going back from `to` over the purchases before the k-th; the customer is as of
+// `to`. Returns where the earliest purchase begins, kNever if there is none; what is still pending then has been held for longer.
+Instant since_when(Customer& c, size_t k, Instant to, rules::Held pending) {
+    Instant later = rules::kNever;
+    while (k-- > 0) {
+        const Moment& moment = c.change.moments[k];
+        if (later != rules::kNever) become_as_of(c, k);
+        size_t open = rules::walk_back(c, moment.at, to, later, pending, c.since, c.scratch);
+        later = moment.at;
+        to = later - 1;
+        if (open == 0) break;
+    }
+    return later;
+}
+
+// Since when a segment had been held at the first corrected instant, as far as the records say; kNever: they do not.
+Instant recorded_since(const Customer& c, size_t i, Instant corrected_from) {
+    if (c.was[i] && c.was_since[i] < corrected_from) return c.was_since[i];
+    for (const TakenBack& stay : c.taken_back) {
+        if (stay.change == &c.change && stay.segment == c.all.list[i].name_view && stay.entered < corrected_from) return stay.entered;
+    }
+    return rules::kNever;
+}
+
+}  // namespace
+
+// Walks through what has happened since the customer was last looked at, flip by flip and purchase by purchase.
+void live(Customer& c) {
+    Change& change = c.change;
+    memcpy(c.held.data(), c.was.data(), c.count());
+    std::copy(c.was_since.begin(), c.was_since.end(), c.since.begin());
+
+    Instant at = change.base.at;
+    bool profile = profile_changed(change);
+    Instant first = change.moments.empty() ? change.now : change.moments[0].at - 1;
+    if (change.before.instant(kNextChangeAt, rules::kNever) <= first) {
+        c.become(change.before);
+        rules::walk_forward(c, at, first, c.held, c.scratch);
+    }
+    for (size_t k = 0; k < change.moments.size(); ++k) {
+        const Moment& moment = change.moments[k];
+        bool last = k + 1 == change.moments.size();
+        if (last && !profile) {
+            c.become(change.after);
+        } else {
+            Row row = change.before;
+            as_of(row, moment);
+            c.become(row);
+        }
+        c.evaluate(moment.at, c.scratch);
+        c.changed(moment.at, c.held, c.scratch);
+        memcpy(c.held.data(), c.scratch.data(), c.count());
+        rules::walk_forward(c, moment.at, last ? change.now : change.moments[k + 1].at - 1, c.held, c.scratch);
+    }
+    if (profile || change.moments.empty()) {
+        c.become(change.after);
+        c.evaluate(change.now, c.scratch);
+        c.changed(change.now, c.held, c.scratch);
+        memcpy(c.held.data(), c.scratch.data(), c.count());
+    }
+}
+
+// Works out the present state and since when it has held, going back from now purchase by purchase.
+void look_back(Customer& c) {
+    Change& change = c.change;
+    c.become(change.after);
+    c.evaluate(change.now, c.held);
+    change.next_flip = c.next_flip(change.now);
+
+    auto pending = pg::zeroed<uint8>(c.count());
+    for (size_t i = 0; i < c.count(); ++i) {
+        pending[i] = c.held[i] && !c.all.list[i].timeless;
+        if (c.held[i] && !pending[i]) c.since[i] = c.was[i] ? c.was_since[i] : change.now;
+    }
+    Instant later = since_when(c, change.moments.size(), change.now, pending);
+    // What has held since before the first purchase that we see here.
+    Instant start = later != rules::kNever ? later : Min(change.after.instant(kCreatedAt, change.now), change.now);
+    for (size_t i = 0; i < c.count(); ++i) {
+        if (!pending[i]) continue;
+        bool goes_on = c.was[i] && (!change.from_scratch || change.moments.empty());
+        c.since[i] = goes_on ? c.was_since[i] : start;
+    }
+    for (size_t i = 0; change.corrected_from != rules::kNever && i < c.count(); ++i) {
+        if (!c.held[i] || c.all.list[i].timeless || c.since[i] >= change.corrected_from) continue;
+        // It goes on from before the import: since when is on record, or it begins with it.
+        Instant since = recorded_since(c, i, change.corrected_from);
+        c.since[i] = since != rules::kNever ? since : later != rules::kNever ? c.since[i] : change.corrected_from;
+    }
+    for (size_t i = 0; i < c.count(); ++i) {
+        if (c.held[i] && !c.was[i]) c.entered(i);
+        if (c.was[i] && !c.held[i]) {
+            Instant left = change.corrected_from != rules::kNever ? change.corrected_from : left_at(c, i);
+            if (left > c.was_since[i])
+                c.writes.past.push({c.all.list[i].name, change.after.values[kCustomerId], c.was_since[i], left});
+        }
+    }
+}
+
+// Rewrites the history from the first corrected instant on: works out the state just before it, then walks through all that followed.
+void correct(Customer& c) {
+    Change& change = c.change;
+    Instant from = change.corrected_from;
+    size_t k = 0;
+    while (k < change.moments.size() && change.moments[k].at < from) ++k;
+
+    Row nothing = change.after;
+    as_of(nothing, Moment{});
+    k > 0 ? become_as_of(c, k - 1) : c.become(nothing);
+    c.evaluate(from - 1, c.held);
+    auto pending = pg::zeroed<uint8>(c.count());
+    memcpy(pending.data(), c.held.data(), c.count());
+    Instant start = since_when(c, k, from - 1, pending);
+    for (size_t i = 0; i < c.count(); ++i) {
+        if (!pending[i]) continue;
+        Instant since = recorded_since(c, i, from);
+        c.since[i] = since != rules::kNever ? since : start;
+        c.held[i] = c.since[i] != rules::kNever;  // before the first purchase, what is not on record is not known
+    }
+
+    c.replaying = true;
+    k > 0 ? become_as_of(c, k - 1) : c.become(nothing);
+    if (k == change.moments.size() || change.moments[k].at > from) {
+        c.evaluate(from, c.scratch);
+        c.changed(from, c.held, c.scratch);
+        memcpy(c.held.data(), c.scratch.data(), c.count());
+        rules::walk_forward(c, from, k < change.moments.size() ? change.moments[k].at - 1 : change.now, c.held, c.scratch);
+    }
+    for (; k < change.moments.size(); ++k) {
+        Instant at = change.moments[k].at;
+        become_as_of(c, k);
+        c.evaluate(at, c.scratch);
+        c.changed(at, c.held, c.scratch);
+        memcpy(c.held.data(), c.scratch.data(), c.count());
+        rules::walk_forward(c, at, k + 1 < change.moments.size() ? change.moments[k + 1].at - 1 : change.now, c.held, c.scratch);
+    }
+    c.replaying = false;
+
+    c.become(change.after);
+    change.next_flip = c.next_flip(change.now);
+    for (size_t i = 0; i < c.count(); ++i) {
+        if (c.all.list[i].timeless && c.held[i]) c.since[i] = c.was[i] ? c.was_since[i] : change.now;
+        if (c.held[i] && !c.was[i]) c.entered(i);
+    }
+}
+
+}  // namespace lifecycle::segment
