@@ -149,7 +149,11 @@ namespace {
 // The timers of a batch that have to be set, moved or dropped.
 struct Timers {
     pg::Array<Datum> moved_ids, moved_from, moved_to, dropped_ids, dropped_from;
-    pg::TableWriter* fresh = nullptr;
+    struct Fresh {
+        Instant due;
+        Datum customer;
+    };
+    pg::Array<Fresh> fresh;
     Instant earliest = rules::kNever;
 
     // A timer that lies earlier than needed is left alone unless it has run out: moving it costs more than looking in vain.
@@ -162,10 +166,7 @@ struct Timers {
             dropped_ids.push(row.values[kCustomerId]);
             dropped_from.push(TimestampTzGetDatum(armed));
         } else if (armed == rules::kNever) {
-            if (fresh == nullptr) fresh = pg::open_writer(pg::table_oid(pg::Table::timer));
-            Datum values[] = {TimestampTzGetDatum(due), row.values[kCustomerId]};
-            bool nulls[] = {false, false};
-            pg::insert(fresh, values, nulls);
+            fresh.push({due, row.values[kCustomerId]});
         } else {
             moved_ids.push(row.values[kCustomerId]);
             moved_from.push(TimestampTzGetDatum(armed));
@@ -173,6 +174,19 @@ struct Timers {
         }
         row.set_instant(kTimerAt, due);
         if (due < earliest) earliest = due;
+    }
+
+    void insert_fresh() {
+        if (fresh.empty()) return;
+        // In the order of their index, which is walked once instead of here and there.
+        std::sort(fresh.begin(), fresh.end(), [](const Fresh& a, const Fresh& b) { return a.due < b.due; });
+        pg::TableWriter* timers = pg::open_writer(pg::table_oid(pg::Table::timer));
+        for (const Fresh& timer : fresh) {
+            Datum values[] = {TimestampTzGetDatum(timer.due), timer.customer};
+            bool nulls[] = {false, false};
+            pg::insert(timers, values, nulls);
+        }
+        pg::close_writer(timers);
     }
 
     void write() {
@@ -202,7 +216,7 @@ void store(Batch batch, pg::TableWriter* rows) {
         }
     }
     pg::close_writer(rows);
-    if (timers.fresh != nullptr) pg::close_writer(timers.fresh);
+    timers.insert_fresh();
     pg::written();
     pg::fault_point("customer.timers");
     timers.write();

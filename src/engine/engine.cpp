@@ -1,6 +1,7 @@
 #include "engine/engine.hpp"
 
 #include <algorithm>
+#include <utility>
 
 #include "customer/ledger.hpp"
 #include "customer/store.hpp"
@@ -58,14 +59,45 @@ uint64 prefix_of(std::string_view id) {
     return prefix;
 }
 
+// Sorts by prefix, byte by byte from the last; keeps the order of equals. Several times as fast as comparing for a million facts.
+void sort_by_prefix(std::span<ByCustomer> keys) {
+    auto counts = pg::zeroed<size_t>(8 * 256);
+    for (const ByCustomer& key : keys) {
+        for (int byte = 0; byte < 8; ++byte) ++counts[byte * 256 + (key.prefix >> (8 * byte) & 0xFF)];
+    }
+    auto scratch = pg::zeroed<ByCustomer>(keys.size());
+    auto from = keys;
+    auto to = scratch;
+    for (int byte = 0; byte < 8; ++byte) {
+        auto count = counts.subspan(byte * 256, 256);
+        if (count[keys[0].prefix >> (8 * byte) & 0xFF] == keys.size()) continue;  // the same for all
+        size_t start = 0;
+        for (size_t& c : count) start += std::exchange(c, start);
+        for (const ByCustomer& key : from) to[count[key.prefix >> (8 * byte) & 0xFF]++] = key;
+        std::swap(from, to);
+    }
+    if (from.data() != keys.data()) std::copy(from.begin(), from.end(), keys.begin());
+    pfree(scratch.data());
+    pfree(counts.data());
+}
+
 std::span<ByCustomer> sorted_by_customer(std::span<const Fact> facts) {
     auto keys = pg::zeroed<ByCustomer>(facts.size());
     for (size_t i = 0; i < facts.size(); ++i) keys[i] = {prefix_of(facts[i].customer), static_cast<uint32>(i)};
-    std::sort(keys.begin(), keys.end(), [&](const ByCustomer& a, const ByCustomer& b) {
-        if (a.prefix != b.prefix) return a.prefix < b.prefix;
+    if (keys.size() < 2) return keys;
+    sort_by_prefix(keys);
+
+    // Ids that agree in their first eight bytes are compared whole; a shorter one has zeros there.
+    auto before = [&](const ByCustomer& a, const ByCustomer& b) {
         int order = facts[a.index].customer.compare(facts[b.index].customer);
         return order != 0 ? order < 0 : a.index < b.index;
-    });
+    };
+    for (size_t start = 0, end; start < keys.size(); start = end) {
+        bool longer = false;
+        for (end = start; end < keys.size() && keys[end].prefix == keys[start].prefix; ++end)
+            longer |= facts[keys[end].index].customer.size() > 8;
+        if (longer) std::sort(keys.begin() + start, keys.begin() + end, before);
+    }
     return keys;
 }
 

@@ -117,6 +117,13 @@ void Customer::load() {
     }
 }
 
+void Customer::unbroken(size_t i) {
+    if (!change.existed || all.list[i].timeless) return;
+    writes.unbroken_customers.push(change.after.values[kCustomerId]);
+    writes.unbroken_segments.push(all.list[i].name);
+    writes.unbroken_since.push(TimestampTzGetDatum(since[i]));
+}
+
 bool profile_changed(const Change& change) {
     for (const Fact& fact : change.facts) {
         if (fact.kind == FactKind::customer || fact.kind == FactKind::consent) return true;

@@ -18,6 +18,8 @@ struct Writes {
     pg::Array<Stay> past;
     pg::Array<Stay> entered;
     pg::Array<Datum> left_segments, left_customers;
+    // Segments found to have been held without a break since an instant: what the history has of stays that began after it is void.
+    pg::Array<Datum> unbroken_customers, unbroken_segments, unbroken_since;
     pg::Array<Datum> problem_customers, problem_segments, problem_states, problem_messages;
 };
 
@@ -57,6 +59,8 @@ struct Customer {
     void entered(size_t i);
     void note_problem(size_t i, ErrorData* error);
     void load();
+    // The i-th segment has been held without a break since `since[i]`.
+    void unbroken(size_t i);
 };
 
 // Walks through what has happened since the customer was last looked at, flip by flip and purchase by purchase.

@@ -20,6 +20,11 @@ pg::Statement note_problems{
            " seen_at = EXCLUDED.seen_at",
     .types = {TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TIMESTAMPTZOID}};
 
+pg::Statement drop_fragments{
+    .sql = "DELETE FROM lifecycle.segment_past AS p USING unnest($1, $2, $3) AS u (customer_id, segment, since)"
+           " WHERE p.customer_id = u.customer_id AND p.segment = u.segment AND p.entered_at >= u.since",
+    .types = {TEXTARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID}};
+
 // The stays that a correction makes doubtful: all that reach up to the first corrected instant or beyond.
 pg::Statement take_back{
     .sql = "DELETE FROM lifecycle.segment_past AS p USING unnest($1, $2) WITH ORDINALITY AS u (customer_id, corrected_from, n)"
@@ -131,6 +136,11 @@ void write(Writes& writes, Instant now) {
         }
         pg::close_writer(members);
     }
+    if (!writes.unbroken_customers.empty()) {
+        Datum args[] = {pg::text_array(writes.unbroken_customers.span()), pg::text_array(writes.unbroken_segments.span()),
+                        pg::instant_array(writes.unbroken_since.span())};
+        drop_fragments.run(args);
+    }
     if (!writes.past.empty()) {
         pg::TableWriter* past = pg::open_writer(pg::table_oid(pg::Table::segment_past));
         for (const Writes::Stay& stay : writes.past) {
@@ -178,6 +188,9 @@ void classify(Batch batch) {
             writes.entered.size = before.entered.size;
             writes.left_segments.size = before.left_segments.size;
             writes.left_customers.size = before.left_customers.size;
+            writes.unbroken_customers.size = before.unbroken_customers.size;
+            writes.unbroken_segments.size = before.unbroken_segments.size;
+            writes.unbroken_since.size = before.unbroken_since.size;
             change.signals.size = signals;
             std::fill(bytes.begin(), bytes.end(), 0);
             c.replaying = false;

@@ -139,6 +139,7 @@ void look_back(Customer& c) {
         c.since[i] = since != rules::kNever ? since : later != rules::kNever ? c.since[i] : change.corrected_from;
     }
     for (size_t i = 0; i < c.count(); ++i) {
+        if (c.held[i] && change.from_scratch) c.unbroken(i);
         if (c.held[i] && !c.was[i]) c.entered(i);
         if (c.was[i] && !c.held[i]) {
             Instant left = change.corrected_from != rules::kNever ? change.corrected_from : left_at(c, i);
@@ -167,6 +168,10 @@ void correct(Customer& c) {
         Instant since = recorded_since(c, i, from);
         c.since[i] = since != rules::kNever ? since : start;
         c.held[i] = c.since[i] != rules::kNever;  // before the first purchase, what is not on record is not known
+    }
+
+    for (size_t i = 0; i < c.count(); ++i) {
+        if (c.held[i]) c.unbroken(i);
     }
 
     c.replaying = true;
