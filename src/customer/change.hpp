@@ -103,7 +103,7 @@ struct Change {
     bool from_scratch;            // `moments` begin with the customer's first purchase; else they go on from `before`
     bool appended;                // what is new lies after all that was known: the history up to there stays as it is
     Instant corrected_from;       // the earliest instant at which what was known turns out wrong; kNever: nothing does
-    bool imported;                // many late purchases at once: the present is corrected, the past is not written
+    bool imported;                // a backfill or many late purchases at once: the present is corrected, the past is not written
     Moment base;                  // from_scratch: nothing; else the customer as in `before`
     std::span<Moment> moments;    // one for each purchase newly taken in, by time
     std::span<const Fact> orders_taken_in;  // those among the facts that are orders and in force now, by time

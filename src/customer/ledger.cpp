@@ -328,7 +328,7 @@ void take_in(Change& change, const Overview& overview, Reading reading, std::spa
                       overview.first > change.before.instant(kLedgerAt, rules::kBeginning);
     bool correction = change.existed && reading == Reading::everything && !change.replay;
     change.corrected_from = correction && corrected_from <= change.now ? corrected_from : rules::kNever;
-    change.imported = overview.count > kLargestCorrection;
+    change.imported = overview.count > kLargestCorrection || change.silent;
     if (!change.from_scratch) {
         change.base.numbers = numbers_of(change.before);
         change.base.at = change.before.instant(kAsOf, rules::kBeginning);

@@ -13,6 +13,7 @@ constexpr __int128 power_of_ten(int n) {
     return p;
 }
 constexpr __int128 kLimit = power_of_ten(36);
+constexpr __int128 kAmountLimit = power_of_ten(18 + Decimal::kScale);
 
 std::optional<Decimal> checked(__int128 units, std::uint8_t digits) {
     if (units > kLimit || units < -kLimit) return std::nullopt;
@@ -69,6 +70,8 @@ std::string_view Decimal::format(std::span<char> buffer) const {
     if (units < 0) buffer[--at] = '-';
     return {buffer.data() + at, buffer.size() - at};
 }
+
+bool is_addable(Decimal amount) { return amount.units < kAmountLimit && amount.units > -kAmountLimit; }
 
 std::optional<Decimal> add(Decimal a, Decimal b) {
     return checked(a.units + b.units, a.digits > b.digits ? a.digits : b.digits);

@@ -33,6 +33,9 @@ struct Decimal {
 
 static_assert(alignof(Decimal) == 8);
 
+// Whether a single amount is small enough (below 10^18 whole units) that a million of them can be added up.
+bool is_addable(Decimal amount);
+
 // The range check makes every sum of fewer than 2^20 amounts safe without a check of its own; longer ones are
 // checked where they are stored.
 std::optional<Decimal> add(Decimal a, Decimal b);

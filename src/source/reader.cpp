@@ -74,7 +74,7 @@ Verdict read_purchase(Reader* reader, const Values& v, Fact* fact) {
         if (v.nulls[i]) return missing(kind.fields[i].name);
     }
     auto amount = pg::to_decimal(v.values[2]);
-    if (!amount)
+    if (!amount || !rules::is_addable(*amount))
         return {ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE, "amount is not a number that can be added up",
                 psprintf("It is %s.", DatumGetCString(DirectFunctionCall1(numeric_out, v.values[2])))};
     Instant at = DatumGetTimestampTz(v.values[3]);
