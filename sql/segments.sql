@@ -233,6 +233,14 @@ INSERT INTO lifecycle.segment (name, predicate, dimension, rank) VALUES ('x', 't
 INSERT INTO lifecycle.segment (name, predicate) VALUES ('active', 'true');
 \set VERBOSITY default
 
+-- All segments go at once: nobody is in any, and the stays remain.
+SELECT count(*) > 0 AS members FROM lifecycle.segment_member;
+SELECT count(*) AS stays FROM lifecycle.segment_history WHERE entered_at < lifecycle.now() \gset before_
+TRUNCATE lifecycle.segment;
+SELECT count(*) AS members FROM lifecycle.segment_member;
+SELECT count(*) = :before_stays AS stays_remain, count(*) FILTER (WHERE left_at IS NULL) AS open FROM lifecycle.segment_history;
+SELECT count(*) AS customers FROM lifecycle.customer WHERE lifecycle IS NOT NULL;
+
 DROP EXTENSION pg_lifecycle CASCADE;
 DROP TABLE orders, customers;
 DROP FUNCTION is_nice;

@@ -96,7 +96,7 @@ if wanted tap && compgen -G 'test/tap/*.pl' >/dev/null; then
     if [ "$(id -u)" = 0 ]; then chown -R "$(server_user):" "$work"; fi
     for file in test/tap/*.pl; do
         name=$(basename "$file" .pl); status=0
-        (cd "$work" && unset "${!PG@}" && unprivileged env HOME="$work" PATH="$bindir:$PATH" \
+        (cd "$work" && unset "${!PG@}" && unprivileged env HOME="$work" CI="${CI:-}" PATH="$bindir:$PATH" \
             PG_REGRESS="$regress_dir/pg_regress" TESTDIR="$work" TESTDATADIR="$work/tmp_check" TESTLOGDIR="$work/log" \
             timeout 600 prove -v -I "$perl_dir" -I "$work/tap" "tap/$name.pl") >"$logs/$name" 2>&1 || status=1
         if [ $status = 0 ]; then

@@ -44,6 +44,22 @@ enum Column : int {
 };
 inline constexpr int kDocumentedColumns = kSegmentIds;
 
+// The consents there are, and where the customer's row shows them.
+struct Consent {
+    std::string_view name;
+    Column column;
+};
+inline constexpr Consent kConsents[] = {
+    {"email", kEmailConsent}, {"sms", kSmsConsent}, {"push", kPushConsent}, {"ads", kAdsConsent}};
+
+// kColumns: there is no such consent.
+inline Column consent_column(std::string_view name) {
+    for (const Consent& consent : kConsents) {
+        if (consent.name == name) return consent.column;
+    }
+    return kColumns;
+}
+
 struct Row {
     Datum values[kColumns];
     bool nulls[kColumns];

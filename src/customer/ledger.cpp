@@ -135,6 +135,13 @@ Run recent_orders(const Row& row) {
     return run;
 }
 
+void set_recent(Row& row, int32 source, size_t n, const Datum* ids, const Datum* at, const Datum* amounts) {
+    row.set(kRecentSource, Int32GetDatum(source));
+    row.set(kRecentIds, pg::text_array({ids, n}));
+    row.set(kRecentAt, pg::instant_array({at, n}));
+    row.set(kRecentAmounts, pg::numeric_array({amounts, n}));
+}
+
 void keep_recent(Row& row, std::span<const Fact> orders) {
     if (orders.empty()) {
         for (Column c : {kRecentSource, kRecentIds, kRecentAt, kRecentAmounts}) row.clear(c);
@@ -148,10 +155,7 @@ void keep_recent(Row& row, std::span<const Fact> orders) {
         at[i] = TimestampTzGetDatum(orders[i].at);
         amounts[i] = orders[i].amount_datum;
     }
-    row.set(kRecentSource, Int32GetDatum(orders[0].source_id));
-    row.set(kRecentIds, pg::text_array({ids, orders.size()}));
-    row.set(kRecentAt, pg::instant_array({at, orders.size()}));
-    row.set(kRecentAmounts, pg::numeric_array({amounts, orders.size()}));
+    set_recent(row, orders[0].source_id, orders.size(), ids, at, amounts);
 }
 
 // One more order into the customer's row. False: it has to go to the ledger itself.
@@ -178,11 +182,7 @@ bool add_recent(Row& row, const Fact& order, pg::TableWriter*& ledger, std::stri
     more_ids[n] = pg::to_datum(order.id);
     more_at[n] = TimestampTzGetDatum(order.at);
     more_amounts[n] = order.amount_datum;
-    ++n;
-    row.set(kRecentSource, Int32GetDatum(order.source_id));
-    row.set(kRecentIds, pg::text_array({more_ids, n}));
-    row.set(kRecentAt, pg::instant_array({more_at, n}));
-    row.set(kRecentAmounts, pg::numeric_array({more_amounts, n}));
+    set_recent(row, order.source_id, n + 1, more_ids, more_at, more_amounts);
     return true;
 }
 

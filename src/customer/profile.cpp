@@ -28,13 +28,6 @@ pg::Statement latest_consents{
            " ORDER BY l.customer_id, l.channel, l.changed_at DESC, l.status = 'granted', l.status",
     .types = {TEXTARRAYOID}};
 
-Column consent_column(std::string_view channel) {
-    if (channel == "email") return kEmailConsent;
-    if (channel == "sms") return kSmsConsent;
-    if (channel == "push") return kPushConsent;
-    return kAdsConsent;
-}
-
 struct Consents {
     pg::Array<Datum> customers, channels, statuses, changed_at, sources, evidence;
     pg::Array<bool> no_evidence;

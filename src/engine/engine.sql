@@ -19,18 +19,12 @@ CREATE FUNCTION lifecycle.segment_moved() RETURNS trigger
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
     AS $$
 BEGIN
-    IF TG_OP = 'TRUNCATE' THEN
+    IF TG_OP IN ('DELETE', 'TRUNCATE') THEN
         INSERT INTO lifecycle.segment_past (segment, customer_id, entered_at, left_at)
             SELECT m.segment, m.customer_id, m.entered_at, lifecycle.now()
               FROM lifecycle.segment_member AS m
-             WHERE m.entered_at < lifecycle.now();
-        DELETE FROM lifecycle.segment_member;
-    ELSIF TG_OP = 'DELETE' THEN
-        INSERT INTO lifecycle.segment_past (segment, customer_id, entered_at, left_at)
-            SELECT m.segment, m.customer_id, m.entered_at, lifecycle.now()
-              FROM lifecycle.segment_member AS m
-             WHERE m.segment = OLD.name AND m.entered_at < lifecycle.now();
-        DELETE FROM lifecycle.segment_member AS m WHERE m.segment = OLD.name;
+             WHERE (TG_OP = 'TRUNCATE' OR m.segment = OLD.name) AND m.entered_at < lifecycle.now();
+        DELETE FROM lifecycle.segment_member AS m WHERE TG_OP = 'TRUNCATE' OR m.segment = OLD.name;
     ELSE
         UPDATE lifecycle.segment_member SET segment = NEW.name WHERE segment = OLD.name;
         UPDATE lifecycle.segment_past SET segment = NEW.name WHERE segment = OLD.name;

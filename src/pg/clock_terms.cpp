@@ -17,13 +17,6 @@ bool is_clock(Node* node) {
     return IsA(node, Param) && castNode(Param, node)->paramid == kClockParameter;
 }
 
-bool mentions_clock(Node* node, void*) {
-    if (node == nullptr) return false;
-    if (is_clock(node)) return true;
-    return walk_expression(node, mentions_clock, static_cast<void*>(nullptr));
-}
-bool mentions_clock(Node* node) { return mentions_clock(node, nullptr); }
-
 bool comparison_of(Oid function, ClockComparison* op) {
     switch (function) {
         case F_TIMESTAMPTZ_LT: *op = ClockComparison::less; return true;
@@ -75,9 +68,9 @@ Node* solve_for_clock(Node* clock_side, Node* edge) {
         auto* left = static_cast<Node*>(linitial(op->args));
         auto* right = static_cast<Node*>(lsecond(op->args));
         Oid inverse;
-        if (op->opfuncid == F_TIMESTAMPTZ_MI_INTERVAL && !mentions_clock(right)) {
+        if (op->opfuncid == F_TIMESTAMPTZ_MI_INTERVAL && !has_parameters(right)) {
             inverse = F_TIMESTAMPTZ_PL_INTERVAL;
-        } else if (op->opfuncid == F_TIMESTAMPTZ_PL_INTERVAL && !mentions_clock(right)) {
+        } else if (op->opfuncid == F_TIMESTAMPTZ_PL_INTERVAL && !has_parameters(right)) {
             inverse = F_TIMESTAMPTZ_MI_INTERVAL;
         } else {
             return nullptr;
@@ -117,8 +110,8 @@ Node* split_node(Node* node, Split* split) {
         if (comparison_of(comparison->opfuncid, &op)) {
             auto* left = static_cast<Node*>(linitial(comparison->args));
             auto* right = static_cast<Node*>(lsecond(comparison->args));
-            bool clock_left = mentions_clock(left);
-            bool clock_right = mentions_clock(right);
+            bool clock_left = has_parameters(left);
+            bool clock_right = has_parameters(right);
             Node* edge = nullptr;
             if (clock_left && !clock_right) {
                 edge = solve_for_clock(left, right);

@@ -60,7 +60,7 @@ inline Datum evaluate(ExprState* state, Evaluator* evaluator, bool* null) {
 }
 inline void forget_row(Evaluator* evaluator) { ResetExprContext(evaluator->context); }
 
-// Whether an expression depends on the clock (or an edge).
+// Whether an expression depends on the clock, or on an edge once it has been split: users cannot write parameters of their own.
 bool has_parameters(Node* expression);
 
 // The columns an expression reads, as a set of column numbers.

@@ -22,25 +22,20 @@ void Statement::prepare() {
     plan = fresh;
 }
 
-namespace {
-uint64 execute(const Statement& statement, std::span<const Datum> args, const char* nulls, bool read_only) {
-    int result = SPI_execute_plan(statement.plan, const_cast<Datum*>(args.data()), nulls, read_only, 0);
+static uint64 rows_of(const Statement& statement, int result) {
     if (result < 0) elog(ERROR, "could not run \"%s\": %s", statement.sql, SPI_result_code_string(result));
     return SPI_processed;
 }
-}  // namespace
 
 uint64 Statement::run(std::span<const Datum> args, const char* nulls) {
     prepare();
-    return execute(*this, args, nulls, false);
+    return rows_of(*this, SPI_execute_plan(plan, const_cast<Datum*>(args.data()), nulls, false, 0));
 }
 
-uint64 Statement::read_present(std::span<const Datum> args) {
+uint64 Statement::run_in_present(std::span<const Datum> args) {
     prepare();
-    PushActiveSnapshot(GetLatestSnapshot());
-    uint64 rows = execute(*this, args, nullptr, true);
-    PopActiveSnapshot();
-    return rows;
+    return rows_of(*this, SPI_execute_snapshot(plan, const_cast<Datum*>(args.data()), nullptr, GetLatestSnapshot(), InvalidSnapshot,
+                                               false, true, 0));
 }
 
 Cell cell(uint64 row, int n) {

@@ -17,9 +17,9 @@ struct Statement {
 
     // Between open_spi() and close_spi(). Returns the number of rows; they are in SPI_tuptable.
     uint64 run(std::span<const Datum> args = {}, const char* nulls = nullptr);
-    // Reads what has been committed until now even in a transaction that otherwise sees the past: for what TRUNCATE has to know, which
-    // removes rows whether the transaction sees them or not.
-    uint64 read_present(std::span<const Datum> args);
+    // Sees what has been committed until now even in a transaction that otherwise sees the past: for TRUNCATE, which removes rows
+    // whether the transaction sees them or not.
+    uint64 run_in_present(std::span<const Datum> args = {});
 };
 
 void open_spi();

@@ -1,7 +1,5 @@
 #include "scenario/enrolments.hpp"
 
-#include <utility>
-
 #include "customer/shop.hpp"
 #include "loyalty/loyalty.hpp"
 #include "pg/clock.hpp"
@@ -264,10 +262,8 @@ void run(Work& work, Enrolment& e) {
 
 // What waits for customers who have withdrawn the consent it needs.
 void note_revoked(Batch batch, Outgoing* outgoing) {
-    constexpr std::pair<Column, const char*> kConsents[] = {
-        {kEmailConsent, "email"}, {kSmsConsent, "sms"}, {kPushConsent, "push"}, {kAdsConsent, "ads"}};
     for (const Change& change : batch) {
-        for (auto [column, name] : kConsents) {
+        for (auto [name, column] : kConsents) {
             if (consents(change.before, column) && !consents(change.after, column))
                 outgoing->revoked.push({change.after.values[kCustomerId], pg::to_datum(name)});
         }

@@ -28,11 +28,7 @@ Trigger trigger_of(std::string_view kind) {
 int consent_column_of(uint64 row) {
     auto [value, none] = pg::cell(row, 10);
     if (none) return -1;
-    auto consent = pg::view(value);
-    if (consent == "email") return kEmailConsent;
-    if (consent == "sms") return kSmsConsent;
-    if (consent == "push") return kPushConsent;
-    return kAdsConsent;
+    return consent_column(pg::view(value));
 }
 
 Interval interval_at(uint64 row, int column) { return *DatumGetIntervalP(pg::cell(row, column).value); }

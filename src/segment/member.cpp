@@ -88,6 +88,12 @@ void Customer::changed(Instant at, rules::Held from, rules::Held to) {
     }
 }
 
+void Customer::arrive(Instant at) {
+    evaluate(at, scratch);
+    changed(at, held, scratch);
+    memcpy(held.data(), scratch.data(), count());
+}
+
 void Customer::entered(size_t i) {
     if (!change.silent && !change.replay && !replaying)
         change.signals.push({SignalKind::segment_entered, all.list[i].name_view, since[i]});

@@ -56,6 +56,8 @@ struct Customer {
     bool holds(size_t i);
     void evaluate(Instant at, rules::Held into);
     void changed(Instant at, rules::Held from, rules::Held to);
+    // What the customer has just become holds from `at` on.
+    void arrive(Instant at);
     void entered(size_t i);
     void note_problem(size_t i, ErrorData* error);
     void load();

@@ -99,16 +99,12 @@ void live(Customer& c) {
             as_of(row, moment);
             c.become(row);
         }
-        c.evaluate(moment.at, c.scratch);
-        c.changed(moment.at, c.held, c.scratch);
-        memcpy(c.held.data(), c.scratch.data(), c.count());
+        c.arrive(moment.at);
         rules::walk_forward(c, moment.at, last ? change.now : change.moments[k + 1].at - 1, c.held, c.scratch);
     }
     if (profile || change.moments.empty()) {
         c.become(change.after);
-        c.evaluate(change.now, c.scratch);
-        c.changed(change.now, c.held, c.scratch);
-        memcpy(c.held.data(), c.scratch.data(), c.count());
+        c.arrive(change.now);
     }
 }
 
@@ -177,17 +173,13 @@ void correct(Customer& c) {
     c.replaying = true;
     k > 0 ? become_as_of(c, k - 1) : c.become(nothing);
     if (k == change.moments.size() || change.moments[k].at > from) {
-        c.evaluate(from, c.scratch);
-        c.changed(from, c.held, c.scratch);
-        memcpy(c.held.data(), c.scratch.data(), c.count());
+        c.arrive(from);
         rules::walk_forward(c, from, k < change.moments.size() ? change.moments[k].at - 1 : change.now, c.held, c.scratch);
     }
     for (; k < change.moments.size(); ++k) {
         Instant at = change.moments[k].at;
         become_as_of(c, k);
-        c.evaluate(at, c.scratch);
-        c.changed(at, c.held, c.scratch);
-        memcpy(c.held.data(), c.scratch.data(), c.count());
+        c.arrive(at);
         rules::walk_forward(c, at, k + 1 < change.moments.size() ? change.moments[k + 1].at - 1 : change.now, c.held, c.scratch);
     }
     c.replaying = false;

@@ -23,15 +23,9 @@ char* ordered_rows(Source* source, const char* customer) {
                     customer);
 }
 
-void take_in_or_raise(const pg::Array<Fact>& facts) {
-    if (facts.empty()) return;
-    ErrorData* error = protect_and_retry([&] { engine::take_in({facts.data, facts.size}, {.silent = true}); });
-    if (error != nullptr) ReThrowError(error);
-}
-
 void flush(Reader* reader) {
     if (!reader->bad.empty()) quarantine(reader->source->name, reader->bad.span());
-    take_in_or_raise(reader->facts);
+    take_in_or_raise(reader->facts, {.silent = true});
     MemoryContextReset(reader->context);
     *reader = Reader{reader->source, reader->context, {}, {}, nullptr, 0};
 }

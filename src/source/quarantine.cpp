@@ -121,13 +121,13 @@ void withdraw_everything(Source* source, pg::Array<Fact>* facts) {
     pg::as_owner([&] {
         pg::open_spi();
         Datum name = pg::to_datum(source->name);
-        forget_source.run({&name, 1});
+        forget_source.run_in_present({&name, 1});
         FactKind kind = source->kind->kind;
         bool purchase = kind == FactKind::order || kind == FactKind::refund;
         Datum id = Int32GetDatum(source->id);
-        uint64 rows = purchase                      ? purchases_of.read_present({&id, 1})
-                      : kind == FactKind::consent ? consents_of.read_present({&id, 1})
-                                                  : profiles_of.read_present({});
+        uint64 rows = purchase                    ? purchases_of.run_in_present({&id, 1})
+                      : kind == FactKind::consent ? consents_of.run_in_present({&id, 1})
+                                                  : profiles_of.run_in_present();
         MemoryContext inner = MemoryContextSwitchTo(caller);
         for (uint64 row = 0; row < rows; ++row) {
             Fact fact = purchase ? purchase_at(row) : kind == FactKind::consent ? consent_at(row) : profile_at(row);
@@ -195,9 +195,6 @@ LIFECYCLE_FUNCTION(lifecycle_replay_row) {
         source::quarantine(name, reader.bad.span());
         PG_RETURN_BOOL(false);
     }
-    if (!reader.facts.empty()) {
-        ErrorData* error = source::protect_and_retry([&] { engine::take_in(reader.facts.span(), {}); });
-        if (error != nullptr) ReThrowError(error);
-    }
+    source::take_in_or_raise(reader.facts, {});
     PG_RETURN_BOOL(true);
 }

@@ -123,7 +123,7 @@ Verdict read_fields(Reader* reader, const Values& v, Fact* fact) {
         return {ERRCODE_DATETIME_VALUE_OUT_OF_RANGE, "changed_at is infinite", nullptr};
     auto channel = pg::view(v.values[1]);
     auto status = pg::view(v.values[2]);
-    if (channel != "email" && channel != "sms" && channel != "push" && channel != "ads")
+    if (consent_column(channel) == kColumns)
         return {ERRCODE_INVALID_PARAMETER_VALUE, "channel is not email, sms, push or ads",
                 psprintf("It is \"%s\".", pg::to_cstring(channel))};
     if (status != "pending" && status != "granted" && status != "revoked")

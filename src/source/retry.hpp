@@ -1,6 +1,7 @@
 #pragma once
 
 #include "customer/store.hpp"
+#include "engine/engine.hpp"
 #include "pg/guard.hpp"
 
 namespace lifecycle::source {
@@ -19,6 +20,13 @@ ErrorData* protect_and_retry(F&& body) {
         if (tries == kTries) return error;
         FreeErrorData(error);
     }
+}
+
+// Takes in facts for a caller who wants to know of errors.
+inline void take_in_or_raise(const pg::Array<Fact>& facts, engine::Options options) {
+    if (facts.empty()) return;
+    ErrorData* error = protect_and_retry([&] { engine::take_in({facts.data, facts.size}, options); });
+    if (error != nullptr) ReThrowError(error);
 }
 
 }  // namespace lifecycle::source

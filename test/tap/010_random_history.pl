@@ -11,7 +11,8 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $histories = $ENV{LIFECYCLE_HISTORIES} || 6;
-my $seed = $ENV{LIFECYCLE_SEED} || (time ^ ($$ << 8)) % 1_000_000;
+# Elsewhere every run draws its own; continuous integration repeats one, so that it fails for what a change did and nothing else.
+my $seed = $ENV{LIFECYCLE_SEED} || ($ENV{CI} ? 20_260_301 : (time ^ ($$ << 8)) % 1_000_000);
 my $rounds = 12;
 my $sessions = 4;
 
