@@ -206,8 +206,8 @@ SELECT attach_with('placed_at', 'local_time::timestamptz');
 SELECT attach_with('placed_at', $$'2026-01-01'::text::timestamptz$$);
 SELECT attach_with('placed_at', 'note');
 -- A field is missing, null, misspelt or no text.
-SELECT lifecycle.attach('orders', 'order', '{"order": "id", "customer": "customer_id", "placed_at": "created_at"}');
-SELECT attach_with('amount', NULL);
+SELECT lifecycle.attach('orders', 'order', '{"order": "id", "customer": "customer_id", "amount": "total_cents"}');
+SELECT attach_with('placed_at', NULL);
 SELECT attach_with('amuont', 'total_cents');
 SELECT lifecycle.attach('orders', 'order', '{"order": "id", "customer": "customer_id", "amount": 5, "placed_at": "created_at"}');
 SELECT lifecycle.attach('orders', 'order', '["id"]');

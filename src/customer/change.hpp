@@ -6,14 +6,19 @@
 
 #include <string_view>
 
-#include "pg/array.hpp"
+#include "customer/kinds.hpp"
 #include "rules/purchases.hpp"
 
 namespace lifecycle {
 
 using rules::Instant;
 
-enum class FactKind : uint8 { customer, order, refund, consent };
+// An amount in another currency than the shop's.
+struct Foreign {
+    std::string_view currency;
+    Datum amount;  // in that currency
+    Datum rate;    // what one unit of it is worth in the shop's
+};
 
 // What a row of the shop says, or no longer says (withdrawn).
 struct Fact {
@@ -25,8 +30,10 @@ struct Fact {
     std::string_view order;  // refund: the order it belongs to, if the shop says so
     Instant at;
     rules::Decimal amount;
-    Datum amount_datum;  // the amount as the shop wrote it
-    // Kinds customer and consent: the mapped fields, in the order of the kind's list.
+    Datum amount_datum;      // the same
+    const Foreign* foreign;  // nullptr: the amount is in the shop's currency
+    bool sum_of_items;       // the shop says no amount: the order's items do
+    // Kinds other than order and refund: the mapped fields after the customer, in the order of the kind's list.
     Datum* fields;
     bool* nulls;
 };
@@ -39,7 +46,7 @@ enum Column : int {
     kLastSentAt, kLastOpenAt, kLastClickAt, kLastVisitAt, kLastActivityAt,
     kCartId, kCartValue, kCartUpdatedAt, kPoints, kTier, kTierSince, kTierSpend, kLifecycle, kEngagement, kNextChangeAt,
     kSegmentIds, kSegmentSince, kAsOf, kLedgerAt, kNextFactAt, kEnrolmentDueAt, kOpenEnrolments, kTimerAt,
-    kRecentSource, kRecentIds, kRecentAt, kRecentAmounts,
+    kRecentSource, kRecentIds, kRecentAt, kRecentAmounts, kHasLog, kTouchedAt,
     kColumns
 };
 inline constexpr int kDocumentedColumns = kSegmentIds;
@@ -82,10 +89,29 @@ struct Row {
     }
 };
 
-// The numbers from one purchase on, and the tier that the loyalty stage finds they give.
+// The latest signs of life other than orders, up to some instant; kBeginning: none.
+struct Touches {
+    Instant open = rules::kBeginning;
+    Instant click = rules::kBeginning;
+    Instant visit = rules::kBeginning;
+    Instant other = rules::kBeginning;  // cart, review, wishlist, referral
+
+    bool operator==(const Touches&) const = default;
+};
+
+// Something other than an order or refund that a customer did, or that happened to one, at an instant.
+struct Happening {
+    FactKind kind;
+    std::string_view id;  // as in lifecycle.activity
+    Instant at;
+    const Fact* fact;     // nullptr: it was known and has fallen due
+};
+
+// The numbers and signs of life from one purchase or sign of life on, and the tier that the loyalty stage finds they give.
 struct Moment {
     Instant at;
     rules::PurchaseNumbers numbers;
+    const Touches* touches;  // shared by the moments between two signs of life
     int tier = -1;
     Instant tier_since = rules::kNever;
 };
@@ -121,7 +147,12 @@ struct Change {
     Instant corrected_from;       // the earliest instant at which what was known turns out wrong; kNever: nothing does
     bool imported;                // a backfill or many late purchases at once: the present is corrected, the past is not written
     Moment base;                  // from_scratch: nothing; else the customer as in `before`
-    std::span<Moment> moments;    // one for each purchase newly taken in, by time
+    std::span<Moment> moments;    // one for each purchase and sign of life newly taken in, by time
+    pg::Array<Happening> touched;  // the signs of life among them, by time
+    pg::Array<Happening> happened; // what scenarios may start on, beside orders: newly in force, by time
+    Instant late_touch;            // the earliest sign of life that is news about the past; kNever: none
+    size_t late_touches;           // how many there are
+    Instant next_happening;        // the earliest of those that lie in the future, as far as this pass knows; kNever: none
     std::span<const Fact> orders_taken_in;  // those among the facts that are orders and in force now, by time
 
     pg::Array<Signal> signals;

@@ -1,9 +1,10 @@
 -- The customer row, the purchase ledger it is computed from, and what a shop says of itself.
 
 CREATE TABLE lifecycle.shop (
-    only_row  boolean NOT NULL DEFAULT true,
-    time_zone text NOT NULL DEFAULT 'UTC',
-    currency  text,
+    only_row      boolean NOT NULL DEFAULT true,
+    time_zone     text NOT NULL DEFAULT 'UTC',
+    currency      text,
+    delivery_time interval NOT NULL DEFAULT '5 days',
     CONSTRAINT shop_pkey PRIMARY KEY (only_row),
     CONSTRAINT shop_has_one_row CHECK (only_row),
     CONSTRAINT shop_currency_is_iso_4217 CHECK (currency ~ '^[A-Z]{3}$')
@@ -11,7 +12,21 @@ CREATE TABLE lifecycle.shop (
 COMMENT ON TABLE lifecycle.shop IS 'What holds for the whole shop, in one row; without it the defaults hold';
 COMMENT ON COLUMN lifecycle.shop.only_row IS 'Keeps the table at one row';
 COMMENT ON COLUMN lifecycle.shop.time_zone IS 'Zone in which days and months are counted for customers whose own is unknown';
-COMMENT ON COLUMN lifecycle.shop.currency IS 'ISO 4217 code that amounts are added up in; an order in another currency is quarantined. NULL: currencies are not looked at';
+COMMENT ON COLUMN lifecycle.shop.delivery_time IS 'How long after it was shipped an order counts as delivered if the shop never says when it was';
+COMMENT ON COLUMN lifecycle.shop.currency IS 'ISO 4217 code that amounts are added up in; others are converted with lifecycle.exchange_rate. NULL: currencies are not looked at';
+
+CREATE TABLE lifecycle.exchange_rate (
+    currency   text NOT NULL,
+    valid_from date NOT NULL,
+    rate       numeric NOT NULL,
+    CONSTRAINT exchange_rate_pkey PRIMARY KEY (currency, valid_from),
+    CONSTRAINT exchange_rate_currency_is_iso_4217 CHECK (currency ~ '^[A-Z]{3}$'),
+    CONSTRAINT exchange_rate_is_positive CHECK (rate > 0 AND rate < 'infinity')
+);
+COMMENT ON TABLE lifecycle.exchange_rate IS 'What other currencies are worth in the shop''s. A purchase keeps the rate of its day; what came before its rate waits in quarantine';
+COMMENT ON COLUMN lifecycle.exchange_rate.currency IS 'ISO 4217 code';
+COMMENT ON COLUMN lifecycle.exchange_rate.valid_from IS 'The first day, in the shop''s zone, on which the rate holds; it does until the next';
+COMMENT ON COLUMN lifecycle.exchange_rate.rate IS 'What one unit of the currency is worth in shop.currency';
 
 -- fillfactor leaves room for heap-only updates: an order changes no indexed column.
 CREATE TABLE lifecycle.customer (
@@ -64,6 +79,8 @@ CREATE TABLE lifecycle.customer (
     recent_ids          text[],
     recent_at           timestamptz[],
     recent_amounts      numeric[],
+    has_log             boolean,
+    touched_at          timestamptz,
     CONSTRAINT customer_pkey PRIMARY KEY (customer_id)
 ) USING heap WITH (fillfactor = 80);
 COMMENT ON TABLE lifecycle.customer IS 'One row for each customer, kept up to date in the transactions that change the facts';
@@ -92,8 +109,8 @@ COMMENT ON COLUMN lifecycle.customer.last_sent_at IS 'When a message was last se
 COMMENT ON COLUMN lifecycle.customer.last_open_at IS 'When a message was last opened';
 COMMENT ON COLUMN lifecycle.customer.last_click_at IS 'When a link in a message was last clicked';
 COMMENT ON COLUMN lifecycle.customer.last_visit_at IS 'When the shop was last visited';
-COMMENT ON COLUMN lifecycle.customer.last_activity_at IS 'The latest sign of life of any kind';
-COMMENT ON COLUMN lifecycle.customer.cart_id IS 'The cart that is open';
+COMMENT ON COLUMN lifecycle.customer.last_activity_at IS 'The latest sign of life: order, open, click, visit, cart, review, wishlist or referral';
+COMMENT ON COLUMN lifecycle.customer.cart_id IS 'The open cart: the latest that has something in it and changed after the last order; no order names it';
 COMMENT ON COLUMN lifecycle.customer.cart_value IS 'Value of the open cart';
 COMMENT ON COLUMN lifecycle.customer.cart_updated_at IS 'When the open cart last changed';
 COMMENT ON COLUMN lifecycle.customer.points IS 'Balance of loyalty points';
@@ -107,7 +124,7 @@ COMMENT ON COLUMN lifecycle.customer.segment_ids IS 'Internal: ids of the segmen
 COMMENT ON COLUMN lifecycle.customer.segment_since IS 'Internal: since when, in the order of segment_ids';
 COMMENT ON COLUMN lifecycle.customer.as_of IS 'Internal: the instant up to which the facts have been taken in';
 COMMENT ON COLUMN lifecycle.customer.ledger_at IS 'Internal: time of the latest purchase that has been taken in';
-COMMENT ON COLUMN lifecycle.customer.next_fact_at IS 'Internal: time of the earliest purchase that lies in the future';
+COMMENT ON COLUMN lifecycle.customer.next_fact_at IS 'Internal: time of the earliest fact that lies in the future';
 COMMENT ON COLUMN lifecycle.customer.enrolment_due_at IS 'Internal: when the next step of an enrolment is due';
 COMMENT ON COLUMN lifecycle.customer.open_enrolments IS 'Internal: number of enrolments that have not ended';
 COMMENT ON COLUMN lifecycle.customer.timer_at IS 'Internal: due_at of this customer''s row in lifecycle.timer';
@@ -116,18 +133,23 @@ COMMENT ON COLUMN lifecycle.customer.recent_source IS 'Internal: the source of t
 COMMENT ON COLUMN lifecycle.customer.recent_ids IS 'Internal: the latest orders, before they move to the purchase ledger together';
 COMMENT ON COLUMN lifecycle.customer.recent_at IS 'Internal: when each of recent_ids was placed';
 COMMENT ON COLUMN lifecycle.customer.recent_amounts IS 'Internal: the amount of each of recent_ids';
+COMMENT ON COLUMN lifecycle.customer.has_log IS 'Internal: there are or were facts of the customer in the tables of other kinds than order and refund';
+COMMENT ON COLUMN lifecycle.customer.touched_at IS 'Internal: the latest sign of life other than an order or an engagement';
 
 -- A row holds what one statement of the shop said about one customer (up to 64 purchases): a bulk load of ten orders for each of
 -- 100,000 customers writes 100,000 rows, not a million. Orders that come one by one wait in the customer's own row, which their order writes
 -- anyway, until sixteen move here together. lifecycle.purchase shows the purchases one by one, wherever they are.
 CREATE TABLE lifecycle.purchase_ledger (
-    customer_id text COLLATE "C" NOT NULL,
-    source_id   int4 NOT NULL,
-    kind        text NOT NULL,
-    ids         text[] NOT NULL,
-    orders      text[],
-    at          timestamptz[] NOT NULL,
-    amounts     numeric[] NOT NULL,
+    customer_id     text COLLATE "C" NOT NULL,
+    source_id       int4 NOT NULL,
+    kind            text NOT NULL,
+    ids             text[] NOT NULL,
+    orders          text[],
+    at              timestamptz[] NOT NULL,
+    amounts         numeric[] NOT NULL,
+    currencies      text[],
+    foreign_amounts numeric[],
+    rates           numeric[],
     CONSTRAINT purchase_ledger_kind_is_known CHECK (kind IN ('order', 'refund'))
 ) USING heap;
 CREATE INDEX purchase_ledger_customer_id_idx ON lifecycle.purchase_ledger (customer_id);
@@ -138,14 +160,18 @@ COMMENT ON COLUMN lifecycle.purchase_ledger.kind IS 'order or refund';
 COMMENT ON COLUMN lifecycle.purchase_ledger.ids IS 'The shop''s ids of the orders or refunds';
 COMMENT ON COLUMN lifecycle.purchase_ledger.orders IS 'Refunds: the orders they belong to, where the shop says so';
 COMMENT ON COLUMN lifecycle.purchase_ledger.at IS 'When each was placed or refunded';
-COMMENT ON COLUMN lifecycle.purchase_ledger.amounts IS 'The amount of each, positive for a refund too';
+COMMENT ON COLUMN lifecycle.purchase_ledger.amounts IS 'The amount of each in the shop''s currency, positive for a refund too';
+COMMENT ON COLUMN lifecycle.purchase_ledger.currencies IS 'The currency of each that was not in the shop''s';
+COMMENT ON COLUMN lifecycle.purchase_ledger.foreign_amounts IS 'The amount of each in that currency';
+COMMENT ON COLUMN lifecycle.purchase_ledger.rates IS 'What one unit of that currency was worth in the shop''s: on the day of the order, for its refunds too';
 
 CREATE VIEW lifecycle.purchase AS
-    SELECT l.customer_id, l.kind, u.id, u.order_id, u.at, u.amount, l.source_id
+    SELECT l.customer_id, l.kind, u.id, u.order_id, u.at, u.amount, l.source_id, u.currency, u.foreign_amount, u.rate
       FROM lifecycle.purchase_ledger AS l,
-           LATERAL unnest(l.ids, l.orders, l.at, l.amounts) AS u (id, order_id, at, amount)
+           LATERAL unnest(l.ids, l.orders, l.at, l.amounts, l.currencies, l.foreign_amounts, l.rates)
+               AS u (id, order_id, at, amount, currency, foreign_amount, rate)
     UNION ALL
-    SELECT c.customer_id, 'order', u.id, NULL, u.at, u.amount, c.recent_source
+    SELECT c.customer_id, 'order', u.id, NULL, u.at, u.amount, c.recent_source, NULL, NULL, NULL
       FROM lifecycle.customer AS c,
            LATERAL unnest(c.recent_ids, c.recent_at, c.recent_amounts) AS u (id, at, amount);
 COMMENT ON VIEW lifecycle.purchase IS 'The purchase ledger, one row for each order or refund';
@@ -154,8 +180,11 @@ COMMENT ON COLUMN lifecycle.purchase.kind IS 'order or refund';
 COMMENT ON COLUMN lifecycle.purchase.id IS 'The shop''s id of the order or refund';
 COMMENT ON COLUMN lifecycle.purchase.order_id IS 'Of a refund: the order it belongs to, where the shop says so';
 COMMENT ON COLUMN lifecycle.purchase.at IS 'When it was placed or refunded';
-COMMENT ON COLUMN lifecycle.purchase.amount IS 'The amount, positive for a refund too';
+COMMENT ON COLUMN lifecycle.purchase.amount IS 'The amount in the shop''s currency, positive for a refund too';
 COMMENT ON COLUMN lifecycle.purchase.source_id IS 'The source that said it';
+COMMENT ON COLUMN lifecycle.purchase.currency IS 'The currency it was in; NULL: the shop''s';
+COMMENT ON COLUMN lifecycle.purchase.foreign_amount IS 'The amount in that currency';
+COMMENT ON COLUMN lifecycle.purchase.rate IS 'What one unit of that currency was worth in the shop''s: on the day of the order, for its refunds too';
 
 CREATE TABLE lifecycle.consent_log (
     customer_id text COLLATE "C" NOT NULL,

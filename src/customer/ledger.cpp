@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "customer/log.hpp"
+#include "customer/rates.hpp"
 #include "pg/catalog.hpp"
 #include "pg/fault.hpp"
 #include "pg/money.hpp"
@@ -15,14 +17,13 @@ namespace {
 constexpr size_t kPurchasesPerRun = 64;  // keeps a run on one page, out of TOAST
 
 pg::Statement read_runs{
-    .sql = "SELECT l.customer_id, l.ctid, l.source_id, l.kind, l.ids, l.orders, l.at, l.amounts"
+    .sql = "SELECT l.customer_id, l.ctid, l.source_id, l.kind, l.ids, l.orders, l.at, l.amounts,"
+           "       l.currencies, l.foreign_amounts, l.rates"
            " FROM lifecycle.purchase_ledger AS l WHERE l.customer_id = ANY ($1) ORDER BY l.customer_id",
     .types = {TEXTARRAYOID}};
 
 // A statement that says more than this about one customer's past is an import, not a correction.
 constexpr size_t kLargestCorrection = 8;
-
-bool is_purchase(const Fact& fact) { return fact.kind == FactKind::order || fact.kind == FactKind::refund; }
 
 rules::PurchaseKind purchase_kind(const Fact& fact) {
     return fact.kind == FactKind::order ? rules::PurchaseKind::order : rules::PurchaseKind::refund;
@@ -53,29 +54,38 @@ pg::TableWriter* ledger_writer(pg::TableWriter*& writer) {
 }
 
 void write_run(pg::TableWriter* writer, std::string_view customer, std::span<const Fact> run) {
-    Datum ids[kPurchasesPerRun];
-    Datum orders[kPurchasesPerRun];
-    bool no_order[kPurchasesPerRun];
-    Datum at[kPurchasesPerRun];
-    Datum amounts[kPurchasesPerRun];
+    enum { kOrders, kCurrencies, kForeignAmounts, kRates, kOptional };
+    Datum ids[kPurchasesPerRun], at[kPurchasesPerRun], amounts[kPurchasesPerRun];
+    Datum optional[kOptional][kPurchasesPerRun];
+    bool none[kOptional][kPurchasesPerRun];
     bool any_order = false;
+    bool any_foreign = false;
     for (size_t i = 0; i < run.size(); ++i) {
         ids[i] = pg::to_datum(run[i].id);
-        no_order[i] = run[i].order.empty();
-        any_order |= !no_order[i];
-        orders[i] = no_order[i] ? Datum{0} : pg::to_datum(run[i].order);
         at[i] = TimestampTzGetDatum(run[i].at);
         amounts[i] = run[i].amount_datum;
+        none[kOrders][i] = run[i].order.empty();
+        any_order |= !none[kOrders][i];
+        optional[kOrders][i] = none[kOrders][i] ? Datum{0} : pg::to_datum(run[i].order);
+        const Foreign* foreign = run[i].foreign;
+        any_foreign |= foreign != nullptr;
+        none[kCurrencies][i] = none[kForeignAmounts][i] = none[kRates][i] = foreign == nullptr;
+        optional[kCurrencies][i] = foreign == nullptr ? Datum{0} : pg::to_datum(foreign->currency);
+        optional[kForeignAmounts][i] = foreign == nullptr ? Datum{0} : foreign->amount;
+        optional[kRates][i] = foreign == nullptr ? Datum{0} : foreign->rate;
     }
     size_t n = run.size();
     Datum values[] = {pg::to_datum(customer),
                       Int32GetDatum(run[0].source_id),
                       pg::to_datum(run[0].kind == FactKind::order ? "order" : "refund"),
                       pg::text_array({ids, n}),
-                      any_order ? pg::text_array({orders, n}, no_order) : Datum{0},
+                      any_order ? pg::text_array({optional[kOrders], n}, none[kOrders]) : Datum{0},
                       pg::instant_array({at, n}),
-                      pg::numeric_array({amounts, n})};
-    bool nulls[] = {false, false, false, false, !any_order, false, false};
+                      pg::numeric_array({amounts, n}),
+                      any_foreign ? pg::text_array({optional[kCurrencies], n}, none[kCurrencies]) : Datum{0},
+                      any_foreign ? pg::array_of(NUMERICOID, {optional[kForeignAmounts], n}, none[kForeignAmounts]) : Datum{0},
+                      any_foreign ? pg::array_of(NUMERICOID, {optional[kRates], n}, none[kRates]) : Datum{0}};
+    bool nulls[] = {false, false, false, false, !any_order, false, false, !any_foreign, !any_foreign, !any_foreign};
     pg::insert(writer, values, nulls);
 }
 
@@ -118,10 +128,23 @@ Run load_run(uint64 n) {
     run.purchases = unpack(kind, DatumGetInt32(pg::cell(n, 3).value), pg::cell(n, 5).value, pg::cell(n, 7).value,
                            pg::cell(n, 8).value);
     auto [orders_array, no_orders] = pg::cell(n, 6);
-    if (no_orders) return run;
-    auto orders = pg::elements_of(orders_array);
-    for (int i = 0; i < orders.count; ++i) {
-        if (!orders.nulls[i]) run.purchases[i].order = pg::view(orders.values[i]);
+    if (!no_orders) {
+        auto orders = pg::elements_of(orders_array);
+        for (int i = 0; i < orders.count; ++i) {
+            if (!orders.nulls[i]) run.purchases[i].order = pg::view(orders.values[i]);
+        }
+    }
+    auto [currencies_array, no_currencies] = pg::cell(n, 9);
+    if (!no_currencies) {
+        auto currencies = pg::elements_of(currencies_array);
+        auto amounts = pg::elements_of(pg::cell(n, 10).value);
+        auto rates = pg::elements_of(pg::cell(n, 11).value);
+        auto foreign = pg::zeroed<Foreign>(currencies.count);
+        for (int i = 0; i < currencies.count; ++i) {
+            if (currencies.nulls[i]) continue;
+            foreign[i] = {pg::view(currencies.values[i]), amounts.values[i], rates.values[i]};
+            run.purchases[i].foreign = &foreign[i];
+        }
     }
     return run;
 }
@@ -191,14 +214,16 @@ struct Overview {
     bool withdrawn = false;
     Instant first = rules::kNever;  // of the purchases that are new and not in the future
     size_t count = 0;
+    bool at_rate_of_order = false;  // a refund that was made at the rate of its order
 };
 
 Overview look_at(const Change& change) {
     Overview o;
     for (const Fact& fact : change.facts) {
-        if (!is_purchase(fact)) continue;
+        if (!is_purchase(fact.kind)) continue;
         o.withdrawn |= fact.withdrawn;
         ++o.count;
+        o.at_rate_of_order |= fact.kind == FactKind::refund && fact.foreign != nullptr && !fact.order.empty();
         if (!fact.withdrawn && fact.at <= change.now && fact.at < o.first) o.first = fact.at;
     }
     return o;
@@ -232,10 +257,10 @@ enum class Reading : uint8 { nothing, going_on, everything };
 // Which part of the ledger is needed to bring the customer up to date.
 Reading reading_of(const Change& change, const Overview& o) {
     if (!change.existed) return Reading::nothing;
-    if (o.withdrawn || change.replay) return Reading::everything;
+    if (o.withdrawn || change.replay || change.late_touch != rules::kNever) return Reading::everything;
     // Which of two purchases of one instant comes first is decided by what they are, not by which was seen first.
     if (o.first == change.before.instant(kLedgerAt, rules::kBeginning)) return Reading::everything;
-    bool fell_due = change.before.instant(kNextFactAt, rules::kNever) <= change.now;
+    bool fell_due = change.before.instant(kNextFactAt, rules::kNever) <= change.now || o.at_rate_of_order;
     if (o.first >= change.before.instant(kAsOf, rules::kBeginning)) return fell_due ? Reading::going_on : Reading::nothing;
     if (fell_due) return Reading::everything;
     // A little late, as an order is whose transaction began before a tick: still fine if nothing has happened since.
@@ -243,29 +268,58 @@ Reading reading_of(const Change& change, const Overview& o) {
     return in_order ? Reading::nothing : Reading::everything;
 }
 
-// Adds the purchases to the numbers one by one, in time order, as far as `now`; what lies in the future waits.
+const Touches kUntouched{};
+
+const Touches* touches_of(const Row& row) {
+    auto* touches = static_cast<Touches*>(palloc(sizeof(Touches)));
+    *touches = {row.instant(kLastOpenAt, rules::kBeginning), row.instant(kLastClickAt, rules::kBeginning),
+                row.instant(kLastVisitAt, rules::kBeginning), row.instant(kTouchedAt, rules::kBeginning)};
+    return touches;
+}
+
+const Touches* after(const Touches* before, const Happening& touch) {
+    auto* touches = static_cast<Touches*>(palloc(sizeof(Touches)));
+    *touches = *before;
+    touches->*sort_of_touch(touch.kind, touch.id) = touch.at;
+    return touches;
+}
+
+rules::PurchaseNumbers after(const rules::PurchaseNumbers& before, const Fact& p) {
+    auto next = rules::after(before, {p.at, p.amount, purchase_kind(p)});
+    if (!next) ereport(ERROR, errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE), errmsg("the revenue of a customer is out of range"));
+    return *next;
+}
+
+// Adds purchases and signs of life one by one, in time order, as far as `now`; what lies in the future waits.
 void make_moments(Change& change, std::span<Fact> purchases) {
     std::sort(purchases.begin(), purchases.end(), earlier);
     size_t due = 0;
     while (due < purchases.size() && purchases[due].at <= change.now) ++due;
 
-    change.moments = pg::zeroed<Moment>(due);
+    auto touched = change.touched.span();
+    change.moments = pg::zeroed<Moment>(due + touched.size());
     rules::PurchaseNumbers numbers = change.base.numbers;
-    for (size_t i = 0; i < due; ++i) {
-        const Fact& p = purchases[i];
-        auto next = rules::after(numbers, {p.at, p.amount, purchase_kind(p)});
-        if (!next) ereport(ERROR, errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE), errmsg("the revenue of a customer is out of range"));
-        numbers = *next;
-        change.moments[i] = {p.at, numbers, -1, rules::kNever};
+    const Touches* touches = change.base.touches;
+    for (size_t i = 0, t = 0; i + t < change.moments.size();) {
+        Moment& moment = change.moments[i + t];
+        if (t == touched.size() || (i < due && purchases[i].at <= touched[t].at)) {
+            moment.at = purchases[i].at;
+            numbers = after(numbers, purchases[i++]);
+        } else {
+            moment.at = touched[t].at;
+            touches = after(touches, touched[t++]);
+        }
+        moment = {moment.at, numbers, touches, -1, rules::kNever};
     }
     Instant future = due < purchases.size() ? purchases[due].at : rules::kNever;
+    future = Min(future, change.next_happening);
     if (!change.from_scratch) {
         Instant known = change.before.instant(kNextFactAt, rules::kNever);
         if (known > change.now) future = Min(future, known);
     }
     change.after.set_instant(kNextFactAt, future);
     change.after.set_instant(kLedgerAt, numbers.latest_at);
-    if (due > 0 || change.from_scratch) show_numbers(change.after, numbers);
+    if (!change.moments.empty() || change.from_scratch) show(change.after, numbers, *touches);
 }
 
 bool remove_first(std::span<Run> runs, const Fact& gone, bool (*same)(const Fact&, const Fact&), Instant* at) {
@@ -286,7 +340,7 @@ bool remove_first(std::span<Run> runs, const Fact& gone, bool (*same)(const Fact
 Instant withdraw(Change& change, std::span<Run> runs, pg::TableWriter*& writer) {
     Instant earliest = rules::kNever;
     for (const Fact& gone : change.facts) {
-        if (!gone.withdrawn || !is_purchase(gone)) continue;
+        if (!gone.withdrawn || !is_purchase(gone.kind)) continue;
         Instant at;
         if (remove_first(runs, gone, same_purchase, &at) || remove_first(runs, gone, same_id, &at)) earliest = Min(earliest, at);
     }
@@ -302,9 +356,34 @@ Instant withdraw(Change& change, std::span<Run> runs, pg::TableWriter*& writer) 
     return earliest;
 }
 
+// A refund gives back what its order was worth when it was placed, not what the currency is worth today.
+void use_rates_of_orders(std::span<Fact> fresh, std::span<const Run> runs) {
+    auto is_order_of = [](const Fact& order, const Fact& refund) {
+        return order.kind == FactKind::order && order.id == refund.order && order.foreign != nullptr && refund.foreign != nullptr &&
+               order.foreign->currency == refund.foreign->currency;
+    };
+    for (Fact& refund : fresh) {
+        if (refund.kind != FactKind::refund || refund.foreign == nullptr || refund.order.empty()) continue;
+        const Foreign* found = nullptr;
+        for (const Run& run : runs) {
+            for (const Fact& p : run.purchases) {
+                if (is_order_of(p, refund)) found = p.foreign;
+            }
+        }
+        for (const Fact& p : fresh) {
+            if (is_order_of(p, refund)) found = p.foreign;
+        }
+        if (found == nullptr) continue;
+        auto* foreign = static_cast<Foreign*>(palloc(sizeof(Foreign)));
+        *foreign = {refund.foreign->currency, refund.foreign->amount, found->rate};
+        refund.foreign = foreign;
+        convert(&refund);
+    }
+}
+
 void take_in(Change& change, const Overview& overview, Reading reading, std::span<Run> runs, pg::TableWriter*& writer) {
     pg::Array<Fact> purchases;
-    Instant corrected_from = overview.first;
+    Instant corrected_from = Min(overview.first, change.late_touch);
     if (reading == Reading::everything) {
         Instant removed = withdraw(change, runs, writer);
         if (removed < corrected_from) corrected_from = removed;
@@ -316,10 +395,11 @@ void take_in(Change& change, const Overview& overview, Reading reading, std::spa
     }
     size_t known = purchases.size;
     for (const Fact& fact : change.facts) {
-        if (is_purchase(fact) && !fact.withdrawn) purchases.push(fact);
+        if (is_purchase(fact.kind) && !fact.withdrawn) purchases.push(fact);
     }
     auto fresh = purchases.span().subspan(known);
-    bool alone = fresh.size() == 1 && fresh[0].kind == FactKind::order && fresh[0].at <= change.now;
+    if (overview.at_rate_of_order) use_rates_of_orders(fresh, runs);
+    bool alone = fresh.size() == 1 && fresh[0].kind == FactKind::order && fresh[0].at <= change.now && fresh[0].foreign == nullptr;
     if (!fresh.empty() && !(alone && add_recent(change.after, fresh[0], writer, change.customer_id)))
         write_runs(ledger_writer(writer), change.customer_id, fresh);
 
@@ -328,7 +408,8 @@ void take_in(Change& change, const Overview& overview, Reading reading, std::spa
                       overview.first > change.before.instant(kLedgerAt, rules::kBeginning);
     bool correction = change.existed && reading == Reading::everything && !change.replay;
     change.corrected_from = correction && corrected_from <= change.now ? corrected_from : rules::kNever;
-    change.imported = overview.count > kLargestCorrection || change.silent;
+    change.imported = overview.count + change.late_touches > kLargestCorrection || change.silent;
+    change.base.touches = change.from_scratch ? &kUntouched : touches_of(change.before);
     if (!change.from_scratch) {
         change.base.numbers = numbers_of(change.before);
         change.base.at = change.before.instant(kAsOf, rules::kBeginning);
@@ -347,11 +428,16 @@ void take_in(Change& change, const Overview& overview, Reading reading, std::spa
 
 }  // namespace
 
-void show_numbers(Row& row, const rules::PurchaseNumbers& numbers) {
+void show(Row& row, const rules::PurchaseNumbers& numbers, const Touches& touches) {
     row.set_instant(kFirstOrderAt, numbers.first_order_at);
     row.set_instant(kPreviousOrderAt, numbers.previous_order_at);
     row.set_instant(kLastOrderAt, numbers.last_order_at);
-    row.set_instant(kLastActivityAt, numbers.last_order_at);
+    row.set_instant(kLastOpenAt, touches.open);
+    row.set_instant(kLastClickAt, touches.click);
+    row.set_instant(kLastVisitAt, touches.visit);
+    row.set_instant(kTouchedAt, touches.other);
+    Instant order = numbers.order_count > 0 ? numbers.last_order_at : rules::kBeginning;
+    row.set_instant(kLastActivityAt, std::max({order, touches.open, touches.click, touches.visit, touches.other}));
     row.set(kOrderCount, Int64GetDatum(numbers.order_count));
     row.set(kRevenue, pg::to_numeric(numbers.revenue));
     if (numbers.order_count == 0) {
@@ -367,11 +453,15 @@ void take_in_purchases(Batch batch) {
     auto overviews = pg::zeroed<Overview>(batch.size());
     auto readings = pg::zeroed<Reading>(batch.size());
     pg::Array<Datum> wanted;
+    pg::Array<Recall> recalled;
     for (size_t i = 0; i < batch.size(); ++i) {
         overviews[i] = look_at(batch[i]);
         readings[i] = reading_of(batch[i], overviews[i]);
-        if (readings[i] != Reading::nothing) wanted.push(pg::to_datum(batch[i].customer_id));
+        if (readings[i] == Reading::nothing) continue;
+        wanted.push(pg::to_datum(batch[i].customer_id));
+        if (!batch[i].after.nulls[kHasLog]) recalled.push({&batch[i], readings[i] == Reading::everything});
     }
+    recall(recalled.span());
 
     uint64 rows = 0;
     if (!wanted.empty()) {

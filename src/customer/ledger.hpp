@@ -10,7 +10,7 @@ void take_in_purchases(Batch batch);
 // Takes in what the shop says of the customers themselves, and their consents.
 void take_in_profiles(Batch batch);
 
-// Writes numbers into the columns of a row.
-void show_numbers(Row& row, const rules::PurchaseNumbers& numbers);
+// Writes numbers and signs of life into the columns of a row.
+void show(Row& row, const rules::PurchaseNumbers& numbers, const Touches& touches);
 
 }  // namespace lifecycle::customer

@@ -9,7 +9,7 @@ namespace lifecycle::customer {
 
 namespace {
 pg::Cached<Shop> shop;
-pg::Statement read_shop{.sql = "SELECT s.time_zone, s.currency FROM lifecycle.shop AS s"};
+pg::Statement read_shop{.sql = "SELECT s.time_zone, s.currency, s.delivery_time FROM lifecycle.shop AS s"};
 }  // namespace
 
 namespace {
@@ -22,7 +22,11 @@ void reload() {
     uint64 rows = read_shop.run();
     caller = MemoryContextSwitchTo(shop.context);
     fresh->zone = pg::zone_of(rows > 0 ? pg::to_cstring(pg::view(pg::cell(0, 1).value)) : nullptr, nullptr);
-    if (rows > 0) fresh->currency = pg::text_cell(0, 2);
+    fresh->delivery_time.day = 5;
+    if (rows > 0) {
+        fresh->currency = pg::text_cell(0, 2);
+        fresh->delivery_time = *DatumGetIntervalP(pg::cell(0, 3).value);
+    }
     MemoryContextSwitchTo(caller);
     pg::close_spi();
     shop.finish(fresh);

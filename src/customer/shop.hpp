@@ -8,6 +8,7 @@ namespace lifecycle::customer {
 struct Shop {
     pg_tz* zone;
     std::string_view currency;  // empty: currencies are not looked at
+    Interval delivery_time;     // from shipping to arrival, where the shop does not say
 };
 
 const Shop& current_shop();

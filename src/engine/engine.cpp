@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <utility>
 
+#include "customer/items.hpp"
 #include "customer/ledger.hpp"
+#include "customer/log.hpp"
 #include "customer/store.hpp"
 #include "loyalty/loyalty.hpp"
 #include "outbox/enqueue.hpp"
@@ -26,7 +28,10 @@ void run_stages(Batch batch) {
     scenario::Outgoing outgoing;
     pg::TableWriter* rows = customer::lock(batch);
     customer::take_in_profiles(batch);
+    customer::take_in_log(batch);
+    customer::price_orders(batch);
     customer::take_in_purchases(batch);
+    customer::show_carts(batch);
     loyalty::award_tiers(batch);
     segment::classify(batch);
     scenario::advance(batch, &outgoing);
@@ -44,6 +49,8 @@ Change make_change(std::string_view customer, std::span<Fact> facts, Instant now
     change.replay = options.replay;
     change.next_flip = rules::kNever;
     change.corrected_from = rules::kNever;
+    change.late_touch = rules::kNever;
+    change.next_happening = rules::kNever;
     return change;
 }
 
@@ -126,7 +133,8 @@ Batch next_batch(std::span<const Fact> facts, std::span<const ByCustomer> keys, 
 
 }  // namespace
 
-void take_in(std::span<const Fact> facts, Options options) {
+void take_in(std::span<const Fact> said, Options options) {
+    auto facts = customer::assign_owners(said);
     auto keys = sorted_by_customer(facts);
     size_t next = 0;
     while (next < facts.size()) {

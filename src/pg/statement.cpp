@@ -22,20 +22,25 @@ void Statement::prepare() {
     plan = fresh;
 }
 
-static uint64 rows_of(const Statement& statement, int result) {
+// SPI leaves its own memory context behind: whoever has switched to another stays there.
+static uint64 rows_of(const Statement& statement, MemoryContext caller, int result) {
+    MemoryContextSwitchTo(caller);
     if (result < 0) elog(ERROR, "could not run \"%s\": %s", statement.sql, SPI_result_code_string(result));
     return SPI_processed;
 }
 
 uint64 Statement::run(std::span<const Datum> args, const char* nulls) {
     prepare();
-    return rows_of(*this, SPI_execute_plan(plan, const_cast<Datum*>(args.data()), nulls, false, 0));
+    MemoryContext caller = CurrentMemoryContext;
+    int result = SPI_execute_plan(plan, const_cast<Datum*>(args.data()), nulls, false, 0);
+    return rows_of(*this, caller, result);
 }
 
 uint64 Statement::run_in_present(std::span<const Datum> args) {
     prepare();
-    return rows_of(*this, SPI_execute_snapshot(plan, const_cast<Datum*>(args.data()), nullptr, GetLatestSnapshot(), InvalidSnapshot,
-                                               false, true, 0));
+    MemoryContext caller = CurrentMemoryContext;
+    int result = SPI_execute_snapshot(plan, const_cast<Datum*>(args.data()), nullptr, GetLatestSnapshot(), InvalidSnapshot, false, true, 0);
+    return rows_of(*this, caller, result);
 }
 
 Cell cell(uint64 row, int n) {
@@ -47,6 +52,13 @@ Cell cell(uint64 row, int n) {
 std::string_view text_cell(uint64 row, int n) {
     auto [value, null] = cell(row, n);
     return null ? std::string_view{} : view(to_text(view(value)));
+}
+
+Datum copied_cell(uint64 row, int n, Oid type) {
+    int16 length;
+    bool by_value;
+    get_typlenbyval(type, &length, &by_value);
+    return datumCopy(cell(row, n).value, by_value, length);
 }
 
 }  // namespace lifecycle::pg

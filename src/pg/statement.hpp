@@ -33,5 +33,7 @@ struct Cell {
 Cell cell(uint64 row, int n);
 // Of a text column, copied into the current memory context, which outlives close_spi() if the caller has seen to it.
 std::string_view text_cell(uint64 row, int n);
+// Of any type that is not null, copied likewise.
+Datum copied_cell(uint64 row, int n, Oid type);
 
 }  // namespace lifecycle::pg

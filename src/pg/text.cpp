@@ -26,6 +26,13 @@ Datum numeric_array(std::span<const Datum> elements) {
 Datum int4_array(std::span<const Datum> elements) {
     return make_array(elements, nullptr, INT4OID, 4, true, TYPALIGN_INT);
 }
+Datum array_of(Oid type, std::span<const Datum> elements, const bool* nulls) {
+    int16 length;
+    bool by_value;
+    char align;
+    get_typlenbyvalalign(type, &length, &by_value, &align);
+    return make_array(elements, nulls, type, length, by_value, align);
+}
 
 Elements elements_of(Datum array) {
     ArrayType* a = DatumGetArrayTypeP(array);

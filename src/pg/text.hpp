@@ -24,6 +24,7 @@ Datum text_array(std::span<const Datum> elements, const bool* nulls = nullptr);
 Datum instant_array(std::span<const Datum> elements, const bool* nulls = nullptr);
 Datum numeric_array(std::span<const Datum> elements);
 Datum int4_array(std::span<const Datum> elements);
+Datum array_of(Oid type, std::span<const Datum> elements, const bool* nulls);
 
 // The elements of a one-dimensional array; nulls may be null where there can be none.
 struct Elements {

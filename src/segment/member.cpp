@@ -132,7 +132,7 @@ void Customer::unbroken(size_t i) {
 
 bool profile_changed(const Change& change) {
     for (const Fact& fact : change.facts) {
-        if (fact.kind == FactKind::customer || fact.kind == FactKind::consent) return true;
+        if (!is_purchase(fact.kind)) return true;
     }
     return false;
 }

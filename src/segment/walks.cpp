@@ -14,7 +14,7 @@ namespace {
 
 // The customer as of a moment: the row with that moment's numbers and tier.
 void as_of(Row& row, const Moment& moment) {
-    customer::show_numbers(row, moment.numbers);
+    customer::show(row, moment.numbers, *moment.touches);
     bool none;
     Datum tier = loyalty::tier_name(moment.tier, &none);
     none ? row.clear(kTier) : row.set(kTier, tier);
@@ -153,7 +153,10 @@ void correct(Customer& c) {
     while (k < change.moments.size() && change.moments[k].at < from) ++k;
 
     Row nothing = change.after;
-    as_of(nothing, Moment{});
+    Touches untouched;
+    Moment before_everything{};
+    before_everything.touches = &untouched;
+    as_of(nothing, before_everything);
     k > 0 ? become_as_of(c, k - 1) : c.become(nothing);
     c.evaluate(from - 1, c.held);
     auto pending = pg::zeroed<uint8>(c.count());

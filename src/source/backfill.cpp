@@ -55,7 +55,7 @@ int64 backfill(Source* source, const char* customer) {
             ++rows;
             // Full, and the last fact begins another customer: all before it can go.
             if (reader.facts.size > kFactsPerBatch && known > 0 && reader.facts.size > known &&
-                reader.facts[known].customer != reader.facts[known - 1].customer) {
+                (reader.facts[known].customer.empty() || reader.facts[known].customer != reader.facts[known - 1].customer)) {
                 reader.facts.size = known;
                 flush(&reader);
                 read_row(&reader, slot, false);

@@ -8,6 +8,7 @@
 #include "pg/catalog.hpp"
 #include "pg/fault.hpp"
 #include "pg/guard.hpp"
+#include "pg/money.hpp"
 #include "pg/settings.hpp"
 #include "pg/statement.hpp"
 #include "source/quarantine.hpp"
@@ -53,11 +54,37 @@ void read_one_table(Statement* s, Tuplestorestate* rows, bool withdrawn, bool no
     ExecDropSingleTupleTableSlot(slot);
 }
 
+bool same_fields(const Fact& a, const Fact& b) {
+    auto fields = spec_of(a.kind).fields;
+    for (size_t i = 0; i + 1 < fields.size(); ++i) {
+        if (a.nulls[i] != b.nulls[i]) return false;
+        int16 length;
+        bool by_value;
+        get_typlenbyval(fields[i + 1].type, &length, &by_value);
+        if (!a.nulls[i] && !datum_image_eq(a.fields[i], b.fields[i], by_value, length)) return false;
+    }
+    return true;
+}
+
 // An update that leaves the fact as it was, such as an order's way from paid to shipped, says nothing.
 bool cancel_out(const Fact& gone, const Fact& come) {
-    return gone.kind == come.kind && (come.kind == FactKind::order || come.kind == FactKind::refund) && gone.at == come.at &&
-           gone.amount == come.amount && gone.amount.digits == come.amount.digits && gone.id == come.id &&
-           gone.customer == come.customer && gone.order == come.order;
+    if (gone.kind != come.kind || gone.customer != come.customer) return false;
+    if (!is_purchase(gone.kind)) return same_fields(gone, come);
+    if ((gone.foreign == nullptr) != (come.foreign == nullptr)) return false;
+    if (gone.foreign != nullptr && gone.foreign->currency != come.foreign->currency) return false;
+    Datum said = come.foreign == nullptr ? come.amount_datum : come.foreign->amount;
+    auto amount = come.sum_of_items ? gone.amount : pg::to_decimal(said).value_or(rules::Decimal{});
+    return gone.at == come.at && gone.amount == amount && gone.amount.digits == amount.digits && gone.id == come.id &&
+           gone.order == come.order;
+}
+
+// What has gone are the facts from `known` on, what has come those from `mid` on.
+bool all_cancel_out(const pg::Array<Fact>& facts, size_t known, size_t mid) {
+    if (facts.size - mid != mid - known) return false;
+    for (size_t i = 0; mid + i < facts.size; ++i) {
+        if (!cancel_out(facts[known + i], facts[mid + i])) return false;
+    }
+    return true;
 }
 
 // Old and new versions stand in the same order.
@@ -74,8 +101,9 @@ void read_updated(Statement* s, bool note_gone) {
         pg::Array<Fact>& facts = s->reader.facts;
         size_t known = facts.size;
         read_row(&s->reader, before, true);
+        size_t mid = facts.size;
         read_row(&s->reader, after, false);
-        if (facts.size == known + 2 && cancel_out(facts[known], facts[known + 1])) facts.size = known;
+        if (all_cancel_out(facts, known, mid)) facts.size = known;
         if (note_gone) s->gone.push(row_as_json(before));
     }
     ExecDropSingleTupleTableSlot(before);

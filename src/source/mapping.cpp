@@ -9,27 +9,6 @@ namespace lifecycle::source {
 
 namespace {
 
-constexpr FieldSpec kCustomerFields[] = {
-    {"customer", TEXTOID, true},   {"email", TEXTOID, false},     {"phone", TEXTOID, false},
-    {"first_name", TEXTOID, false}, {"last_name", TEXTOID, false}, {"locale", TEXTOID, false},
-    {"time_zone", TEXTOID, false}, {"birthday", DATEOID, false},  {"created_at", TIMESTAMPTZOID, false},
-    {"tags", TEXTARRAYOID, false}, {"attributes", JSONBOID, false}};
-constexpr FieldSpec kOrderFields[] = {
-    {"customer", TEXTOID, true},          {"order", TEXTOID, true},   {"amount", NUMERICOID, true},
-    {"placed_at", TIMESTAMPTZOID, true}, {"currency", TEXTOID, false}, {"cart", TEXTOID, false},
-    {"coupon", TEXTOID, false}};
-constexpr FieldSpec kRefundFields[] = {
-    {"customer", TEXTOID, true},            {"refund", TEXTOID, true},   {"amount", NUMERICOID, true},
-    {"refunded_at", TIMESTAMPTZOID, true}, {"currency", TEXTOID, false}, {"order", TEXTOID, false}};
-constexpr FieldSpec kConsentFields[] = {
-    {"customer", TEXTOID, true}, {"channel", TEXTOID, true}, {"status", TEXTOID, true},
-    {"changed_at", TIMESTAMPTZOID, true}, {"evidence", TEXTOID, false}};
-
-constexpr KindSpec kKinds[] = {{"customer", FactKind::customer, kCustomerFields},
-                               {"order", FactKind::order, kOrderFields},
-                               {"refund", FactKind::refund, kRefundFields},
-                               {"consent", FactKind::consent, kConsentFields}};
-
 const char* list_fields(const KindSpec& kind) {
     StringInfoData text;
     initStringInfo(&text);
@@ -48,26 +27,6 @@ const char* mapped(Datum mapping, const char* field) {
         ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("field \"%s\" of the mapping is not a string", field),
                 errhint("Give each field as an SQL expression in a string, such as \"total_cents / 100.0\"."));
     return pnstrdup(value->val.string.val, value->val.string.len);
-}
-
-void check_field_names(Datum mapping, const KindSpec& kind) {
-    Jsonb* object = DatumGetJsonbP(mapping);
-    if (!JB_ROOT_IS_OBJECT(object))
-        ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("the mapping is not a JSON object"),
-                errhint("Write it like {\"order\": \"id\", \"customer\": \"user_id\", ...}."));
-    JsonbIterator* iterator = JsonbIteratorInit(&object->root);
-    JsonbValue value;
-    JsonbIteratorToken token;
-    while ((token = JsonbIteratorNext(&iterator, &value, true)) != WJB_DONE) {
-        if (token != WJB_KEY) continue;
-        std::string_view key{value.val.string.val, static_cast<size_t>(value.val.string.len)};
-        bool known = false;
-        for (const FieldSpec& field : kind.fields) known |= key == field.name;
-        if (!known)
-            ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-                    errmsg("kind \"%s\" has no field \"%s\"", kind.name, pg::to_cstring(key)),
-                    errhint("Its fields are %s.", list_fields(kind)));
-    }
 }
 
 pg::Statement read_source{
@@ -111,25 +70,52 @@ Source* load(const char* name) {
 
 }  // namespace
 
-const KindSpec* find_kind(std::string_view name) {
-    for (const KindSpec& kind : kKinds) {
-        if (name == kind.name) return &kind;
+void check_field_names(Datum mapping, const KindSpec& kind, const char* what, const char* example) {
+    Jsonb* object = DatumGetJsonbP(mapping);
+    if (!JB_ROOT_IS_OBJECT(object))
+        ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("%s is not a JSON object", what), errhint("Write it like %s.", example));
+    JsonbIterator* iterator = JsonbIteratorInit(&object->root);
+    JsonbValue value;
+    JsonbIteratorToken token;
+    while ((token = JsonbIteratorNext(&iterator, &value, true)) != WJB_DONE) {
+        if (token != WJB_KEY) continue;
+        std::string_view key{value.val.string.val, static_cast<size_t>(value.val.string.len)};
+        bool known = false;
+        for (const FieldSpec& field : kind.fields) known |= key == field.name;
+        if (!known)
+            ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+                    errmsg("kind \"%s\" has no field \"%s\"", kind.name, pg::to_cstring(key)),
+                    errhint("Its fields are %s.", list_fields(kind)));
     }
-    return nullptr;
 }
+
+namespace {
+
+// What a kind needs beyond its required fields.
+void check_mapping(Datum mapping, const KindSpec& kind) {
+    auto lacks = [&](const char* field) { return mapped(mapping, field) == nullptr; };
+    if (kind.kind == FactKind::delivery && lacks("delivered_at") && lacks("shipped_at"))
+        ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("the mapping of kind \"delivery\" says neither when it was delivered nor when it was shipped"),
+                errhint("Map \"delivered_at\"; or \"shipped_at\", and deliveries count as arrived shop.delivery_time later."));
+}
+
+}  // namespace
 
 Source* compile_source(std::string_view name, Relation relation, std::string_view kind_name, Datum mapping, Datum filter,
                        bool no_filter) {
     const KindSpec* kind = find_kind(kind_name);
     if (kind == nullptr)
         ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("kind \"%s\" is not known", pg::to_cstring(kind_name)),
-                errhint("The kinds are customer, order, refund and consent."));
-    check_field_names(mapping, *kind);
+                errhint("The kinds are customer, order, refund, order_item, cart, consent, engagement, delivery, review, wishlist, referral and event."));
+    check_field_names(mapping, *kind, "the mapping", "{\"order\": \"id\", \"customer\": \"user_id\", ...}");
+    check_mapping(mapping, *kind);
 
     auto* source = pg::make<Source>();
     source->name = name;
     source->kind = kind;
     source->relation = RelationGetRelid(relation);
+    source->by_order = mapped(mapping, "customer") == nullptr;
+    source->sums_items = kind->kind == FactKind::order && mapped(mapping, "amount") == nullptr;
     source->evaluator = pg::make_evaluator(CreateTupleDescCopy(RelationGetDescr(relation)), 0);
     for (const FieldSpec& field : kind->fields) {
         const char* text = mapped(mapping, field.name);
@@ -163,6 +149,7 @@ void describe_source(std::string_view name, Source* source) {
         source->name = name;
         source->id = DatumGetInt32(pg::cell(0, 1).value);
         source->kind = find_kind(pg::view(pg::cell(0, 3).value));
+        source->by_order = mapped(pg::cell(0, 4).value, "customer") == nullptr;
         pg::close_spi();
     });
 }

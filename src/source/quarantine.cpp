@@ -1,6 +1,7 @@
 // Quarantine: what could not be processed is kept with its reason until it can.
 #include "source/quarantine.hpp"
 
+#include "customer/log.hpp"
 #include "customer/shop.hpp"
 #include "engine/engine.hpp"
 #include "pg/fault.hpp"
@@ -32,23 +33,15 @@ pg::Statement profiles_of{
            " WHERE num_nonnulls(c.email, c.phone, c.first_name, c.last_name, c.locale, c.time_zone, c.birthday, c.created_at,"
            "                    c.tags, c.attributes) > 0"};
 pg::Statement consents_of{
-    .sql = "SELECT l.customer_id, l.channel, l.status, l.changed_at FROM lifecycle.consent_log AS l WHERE l.source_id = $1",
+    .sql = "SELECT l.customer_id, l.channel, l.status, l.changed_at, l.evidence FROM lifecycle.consent_log AS l WHERE l.source_id = $1",
     .types = {INT4OID}};
-
-// The datum at a place of the last result, copied into the current memory context.
-Datum copied(uint64 row, int column, Oid type) {
-    int16 length;
-    bool by_value;
-    get_typlenbyval(type, &length, &by_value);
-    return datumCopy(pg::cell(row, column).value, by_value, length);
-}
 
 Fact purchase_at(uint64 row) {
     Fact fact{};
     fact.kind = pg::view(pg::cell(row, 2).value) == "order" ? FactKind::order : FactKind::refund;
     fact.id = pg::text_cell(row, 3);
     fact.at = DatumGetTimestampTz(pg::cell(row, 4).value);
-    fact.amount_datum = copied(row, 5, NUMERICOID);
+    fact.amount_datum = pg::copied_cell(row, 5, NUMERICOID);
     fact.amount = pg::to_decimal(fact.amount_datum).value_or(rules::Decimal{});
     return fact;
 }
@@ -59,16 +52,25 @@ Fact profile_at(uint64) {
     return fact;
 }
 
-Fact consent_at(uint64 row) {
-    Fact fact{};
-    fact.kind = FactKind::consent;
-    fact.fields = static_cast<Datum*>(palloc0(4 * sizeof(Datum)));
-    fact.nulls = static_cast<bool*>(palloc0(4 * sizeof(bool)));
-    fact.fields[0] = copied(row, 2, TEXTOID);
-    fact.fields[1] = copied(row, 3, TEXTOID);
-    fact.fields[2] = copied(row, 4, TIMESTAMPTZOID);
-    fact.nulls[3] = true;
-    return fact;
+// What a source has said of a kind, as facts that are withdrawn. They live in `memory`.
+void withdraw_kind(const KindSpec& kind, const Source& source, MemoryContext memory, pg::Array<Fact>* facts) {
+    Datum id = Int32GetDatum(source.id);
+    uint64 rows = is_purchase(kind.kind)             ? purchases_of.run_in_present({&id, 1})
+                  : is_logged(kind.kind)             ? customer::logged_by_source(kind).run_in_present({&id, 1})
+                  : kind.kind == FactKind::consent ? consents_of.run_in_present({&id, 1})
+                                                     : profiles_of.run_in_present();
+    MemoryContext inner = MemoryContextSwitchTo(memory);
+    for (uint64 row = 0; row < rows; ++row) {
+        Fact fact = is_purchase(kind.kind)             ? purchase_at(row)
+                    : kind.kind == FactKind::customer ? profile_at(row)
+                                                       : customer::logged_fact(row, kind);
+        // What goes with its order is looked for where the order is by then.
+        fact.customer = source.by_order ? std::string_view{} : pg::text_cell(row, 1);
+        fact.source_id = source.id;
+        fact.withdrawn = true;
+        facts->push(fact);
+    }
+    MemoryContextSwitchTo(inner);
 }
 
 }  // namespace
@@ -122,21 +124,8 @@ void withdraw_everything(Source* source, pg::Array<Fact>* facts) {
         pg::open_spi();
         Datum name = pg::to_datum(source->name);
         forget_source.run_in_present({&name, 1});
-        FactKind kind = source->kind->kind;
-        bool purchase = kind == FactKind::order || kind == FactKind::refund;
-        Datum id = Int32GetDatum(source->id);
-        uint64 rows = purchase                    ? purchases_of.run_in_present({&id, 1})
-                      : kind == FactKind::consent ? consents_of.run_in_present({&id, 1})
-                                                  : profiles_of.run_in_present();
-        MemoryContext inner = MemoryContextSwitchTo(caller);
-        for (uint64 row = 0; row < rows; ++row) {
-            Fact fact = purchase ? purchase_at(row) : kind == FactKind::consent ? consent_at(row) : profile_at(row);
-            fact.customer = pg::text_cell(row, 1);
-            fact.source_id = source->id;
-            fact.withdrawn = true;
-            facts->push(fact);
-        }
-        MemoryContextSwitchTo(inner);
+        withdraw_kind(*source->kind, *source, caller, facts);
+        if (source->kind->kind == FactKind::order) withdraw_kind(spec_of(FactKind::order_detail), *source, caller, facts);
         pg::close_spi();
     });
 }

@@ -1,7 +1,9 @@
 // From a row to a fact, or to a reason why not.
 #include <algorithm>
+#include <initializer_list>
 #include <cstring>
 
+#include "customer/rates.hpp"
 #include "customer/shop.hpp"
 #include "pg/clock.hpp"
 #include "pg/guard.hpp"
@@ -42,19 +44,29 @@ Datum keep_numeric(Reader* reader, Datum numeric) {
     return PointerGetDatum(at);
 }
 
-// Why a row cannot become a fact; message nullptr: it can.
-struct Verdict {
-    int sqlstate = 0;
-    const char* message = nullptr;
-    const char* detail = nullptr;
-};
-
-struct Values {
-    Datum values[16];
-    bool nulls[16];
-};
-
 Verdict missing(const char* field) { return {ERRCODE_NULL_VALUE_NOT_ALLOWED, psprintf("%s is null", field), nullptr}; }
+
+Verdict too_long(const char* field) { return {ERRCODE_STRING_DATA_RIGHT_TRUNCATION, psprintf("%s is too long", field), nullptr}; }
+
+Verdict not_a_number(const char* field, Datum value) {
+    return {ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE, psprintf("%s is not a number that can be added up", field),
+            psprintf("It is %s.", DatumGetCString(DirectFunctionCall1(numeric_out, value)))};
+}
+
+Verdict infinite(const char* field) { return {ERRCODE_DATETIME_VALUE_OUT_OF_RANGE, psprintf("%s is infinite", field), nullptr}; }
+
+// The currency of an amount, if it is not the shop's; nullptr: it is.
+Foreign* read_currency(Reader* reader, const Values& v) {
+    std::string_view own = customer::current_shop().currency;
+    if (v.nulls[4] || own.empty()) return nullptr;
+    auto currency = pg::view(v.values[4]);
+    if (currency.size() == own.size() && pg_strncasecmp(currency.data(), own.data(), own.size()) == 0) return nullptr;
+    auto* foreign = reinterpret_cast<Foreign*>(make_room(reader, sizeof(Foreign)));
+    char* upper = make_room(reader, currency.size());
+    for (size_t i = 0; i < currency.size(); ++i) upper[i] = static_cast<char>(pg_ascii_toupper(static_cast<unsigned char>(currency[i])));
+    *foreign = {{upper, currency.size()}, 0, 0};
+    return foreign;
+}
 
 // What goes is known by its id; amount and time tell it from another row of the same id. They may have been mended in quarantine since,
 // or the currency's rule may have changed, so nothing here is a reason not to take it back.
@@ -63,43 +75,62 @@ Verdict read_withdrawn(Reader* reader, const Values& v, Fact* fact) {
     fact->id = keep(reader, pg::view(v.values[1]));
     fact->at = v.nulls[3] ? rules::kNever : DatumGetTimestampTz(v.values[3]);
     if (!v.nulls[2]) fact->amount = pg::to_decimal(v.values[2]).value_or(rules::Decimal{});
+    fact->foreign = read_currency(reader, v);
+    if (fact->kind == FactKind::refund && !v.nulls[5]) fact->order = keep(reader, pg::view(v.values[5]));
     return {};
 }
 
 // Kinds order and refund: customer, id, amount, at, currency, then for a refund the order.
 Verdict read_purchase(Reader* reader, const Values& v, Fact* fact) {
     const KindSpec& kind = *reader->source->kind;
+    fact->sum_of_items = reader->source->sums_items;
     if (fact->withdrawn) return read_withdrawn(reader, v, fact);
     for (int i = 1; i <= 3; ++i) {
-        if (v.nulls[i]) return missing(kind.fields[i].name);
+        if (v.nulls[i] && !(i == 2 && fact->sum_of_items)) return missing(kind.fields[i].name);
     }
-    auto amount = pg::to_decimal(v.values[2]);
-    if (!amount || !rules::is_addable(*amount))
-        return {ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE, "amount is not a number that can be added up",
-                psprintf("It is %s.", DatumGetCString(DirectFunctionCall1(numeric_out, v.values[2])))};
     Instant at = DatumGetTimestampTz(v.values[3]);
-    if (!rules::is_finite(at)) return {ERRCODE_DATETIME_VALUE_OUT_OF_RANGE, psprintf("%s is infinite", kind.fields[3].name), nullptr};
-    if (!v.nulls[4]) {
-        std::string_view wanted = customer::current_shop().currency;
-        char* currency = pg::to_cstring(pg::view(v.values[4]));
-        if (!wanted.empty() && pg_strcasecmp(currency, pg::to_cstring(wanted)) != 0)
-            return {ERRCODE_INVALID_PARAMETER_VALUE, "there is no exchange rate for the currency of this amount",
-                    psprintf("It is %s, the shop's is %s.", currency, pg::to_cstring(wanted))};
-    }
+    if (!rules::is_finite(at)) return infinite(kind.fields[3].name);
     auto id = pg::view(v.values[1]);
-    if (id.size() > kLongestId)
-        return {ERRCODE_STRING_DATA_RIGHT_TRUNCATION, psprintf("%s is too long", kind.fields[1].name), nullptr};
+    if (id.size() > kLongestId) return too_long(kind.fields[1].name);
     fact->id = keep(reader, id);
-    fact->amount = *amount;
-    fact->amount_datum = keep_numeric(reader, v.values[2]);
     fact->at = at;
     if (kind.kind == FactKind::refund && !v.nulls[5]) fact->order = keep(reader, pg::view(v.values[5]));
-    return {};
+    if (!fact->sum_of_items) {
+        auto amount = pg::to_decimal(v.values[2]);
+        if (!amount || !rules::is_addable(*amount)) return not_a_number("amount", v.values[2]);
+        fact->amount = *amount;
+        fact->amount_datum = keep_numeric(reader, v.values[2]);
+    }
+    Foreign* foreign = read_currency(reader, v);
+    if (foreign == nullptr) return {};
+    auto rate = customer::rate_of(foreign->currency, at);
+    if (!rate)
+        return {ERRCODE_INVALID_PARAMETER_VALUE, "there is no exchange rate for the currency of this amount",
+                psprintf("It is %s, the shop's is %s.", pg::to_cstring(foreign->currency), pg::to_cstring(customer::current_shop().currency))};
+    foreign->amount = fact->amount_datum;
+    foreign->rate = keep_numeric(reader, *rate);
+    fact->foreign = foreign;
+    if (fact->sum_of_items) return {};
+    MemoryContext caller = MemoryContextSwitchTo(reader->context);
+    bool kept = customer::convert(fact);
+    MemoryContextSwitchTo(caller);
+    return kept ? Verdict{} : not_a_number("amount", v.values[2]);
 }
 
-// Kinds customer and consent keep their fields as they are.
-Verdict read_fields(Reader* reader, const Values& v, Fact* fact) {
-    const KindSpec& kind = *reader->source->kind;
+bool is_one_of(Datum value, std::initializer_list<std::string_view> words) {
+    auto said = pg::view(value);
+    for (auto word : words) {
+        if (said == word) return true;
+    }
+    return false;
+}
+
+Verdict not_one_of(const char* message, Datum value) {
+    return {ERRCODE_INVALID_PARAMETER_VALUE, message, psprintf("It is \"%s\".", pg::to_cstring(pg::view(value)))};
+}
+
+// Keeps the fields after the customer as they are.
+void keep_fields(Reader* reader, const Values& v, const KindSpec& kind, Fact* fact) {
     size_t n = kind.fields.size() - 1;
     MemoryContext caller = MemoryContextSwitchTo(reader->context);
     fact->fields = static_cast<Datum*>(palloc0(n * sizeof(Datum)));
@@ -114,23 +145,105 @@ Verdict read_fields(Reader* reader, const Values& v, Fact* fact) {
         fact->fields[i] = datumCopy(value, by_value, length);
     }
     MemoryContextSwitchTo(caller);
-    if (kind.kind != FactKind::consent) return {};
+}
 
-    for (int i = 1; i <= 3; ++i) {
-        if (v.nulls[i]) return missing(kind.fields[i].name);
+// What holds for the fields of every kind but order, refund and customer.
+Verdict check_fields(const KindSpec& kind, const Values& v) {
+    for (size_t i = 1; i < kind.fields.size(); ++i) {
+        const FieldSpec& field = kind.fields[i];
+        if (v.nulls[i]) {
+            if (field.required) return missing(field.name);
+            continue;
+        }
+        if (field.type == TIMESTAMPTZOID && !rules::is_finite(DatumGetTimestampTz(v.values[i]))) return infinite(field.name);
+        if (field.type == NUMERICOID && !pg::to_decimal(v.values[i])) return not_a_number(field.name, v.values[i]);
+        if (field.type == TEXTOID && (field.required || field.key) && pg::view(v.values[i]).size() > kLongestId) return too_long(field.name);
     }
-    if (!rules::is_finite(DatumGetTimestampTz(v.values[3])))
-        return {ERRCODE_DATETIME_VALUE_OUT_OF_RANGE, "changed_at is infinite", nullptr};
-    auto channel = pg::view(v.values[1]);
-    auto status = pg::view(v.values[2]);
-    if (consent_column(channel) == kColumns)
-        return {ERRCODE_INVALID_PARAMETER_VALUE, "channel is not email, sms, push or ads",
-                psprintf("It is \"%s\".", pg::to_cstring(channel))};
-    if (status != "pending" && status != "granted" && status != "revoked")
-        return {ERRCODE_INVALID_PARAMETER_VALUE, "status is not pending, granted or revoked",
-                psprintf("It is \"%s\".", pg::to_cstring(status))};
+    if (kind.kind == FactKind::consent) {
+        if (consent_column(pg::view(v.values[1])) == kColumns)
+            return not_one_of("channel is not email, sms, push or ads", v.values[1]);
+        if (!is_one_of(v.values[2], {"pending", "granted", "revoked"}))
+            return not_one_of("status is not pending, granted or revoked", v.values[2]);
+    }
+    if (kind.kind == FactKind::engagement && !is_one_of(v.values[field::engagement_type], {"open", "click", "visit", "bounce", "complaint"}))
+        return not_one_of("type is not open, click, visit, bounce or complaint", v.values[field::engagement_type]);
+    if (kind.kind == FactKind::cart && !v.nulls[field::cart_stage] && !is_one_of(v.values[field::cart_stage], {"cart", "checkout", "payment"}))
+        return not_one_of("stage is not cart, checkout or payment", v.values[field::cart_stage]);
     return {};
 }
+
+// A shop that never says when an order arrived says when it was shipped; one that says neither yet says nothing.
+bool estimate_delivery(Values* v) {
+    if (!v->nulls[field::delivered_at]) return true;
+    if (v->nulls[field::shipped_at]) return false;
+    Instant shipped = DatumGetTimestampTz(v->values[field::shipped_at]);
+    const customer::Shop& shop = customer::current_shop();
+    pg::keep_zone([&] {
+        pg::use_zone(shop.zone);
+        v->values[field::delivered_at] = TimestampTzGetDatum(pg::add_interval(shipped, &shop.delivery_time));
+    });
+    v->nulls[field::delivered_at] = false;
+    return true;
+}
+
+void push(Reader* reader, const Fact& fact) {
+    MemoryContext caller = MemoryContextSwitchTo(reader->context);
+    reader->facts.push(fact);
+    MemoryContextSwitchTo(caller);
+}
+
+// The cart and the coupon that an order names.
+void read_detail(Reader* reader, const Values& v, const Fact& order) {
+    if (v.nulls[field::order_cart] && v.nulls[field::order_coupon]) return;
+    Values named = v;
+    const int from[] = {0, 1, field::order_cart, field::order_coupon};
+    for (int i = 0; i < 4; ++i) {
+        named.values[i] = v.values[from[i]];
+        named.nulls[i] = v.nulls[from[i]];
+    }
+    Fact fact{};
+    fact.kind = FactKind::order_detail;
+    fact.withdrawn = order.withdrawn;
+    fact.source_id = order.source_id;
+    fact.customer = order.customer;
+    fact.at = order.at;
+    keep_fields(reader, named, spec_of(FactKind::order_detail), &fact);
+    push(reader, fact);
+}
+
+Verdict read_fields(Reader* reader, Values& v, Fact* fact) {
+    const KindSpec& kind = *reader->source->kind;
+    if (kind.kind != FactKind::customer) {
+        Verdict verdict = check_fields(kind, v);
+        if (verdict.message != nullptr) return verdict;
+    }
+    keep_fields(reader, v, kind, fact);
+    if (kind.time > 0) fact->at = DatumGetTimestampTz(v.values[kind.time]);
+    return {};
+}
+
+}  // namespace
+
+Verdict read_values(Reader* reader, Values& v, bool withdrawn) {
+    Source* source = reader->source;
+    if (!source->by_order) {
+        if (v.nulls[0] || pg::view(v.values[0]).empty()) return {};  // nobody's
+        if (pg::view(v.values[0]).size() > kLongestId) return too_long("customer");
+    }
+    Fact fact{};
+    fact.kind = source->kind->kind;
+    fact.withdrawn = withdrawn;
+    fact.source_id = source->id;
+    if (fact.kind == FactKind::delivery && !estimate_delivery(&v)) return {};
+    Verdict verdict = is_purchase(fact.kind) ? read_purchase(reader, v, &fact) : read_fields(reader, v, &fact);
+    if (verdict.message != nullptr) return verdict;
+    if (!source->by_order) fact.customer = keep(reader, pg::view(v.values[0]));
+    push(reader, fact);
+    if (fact.kind == FactKind::order) read_detail(reader, v, fact);
+    return {};
+}
+
+namespace {
 
 Verdict read_fact(Reader* reader, bool withdrawn) {
     Source* source = reader->source;
@@ -141,26 +254,12 @@ Verdict read_fact(Reader* reader, bool withdrawn) {
         if (null || !DatumGetBool(counts)) return {};
     }
     Values v;
-    v.values[0] = pg::evaluate(source->fields[0], e, &v.nulls[0]);
-    if (v.nulls[0] || pg::view(v.values[0]).empty()) return {};  // nobody's
-    if (pg::view(v.values[0]).size() > kLongestId) return {ERRCODE_STRING_DATA_RIGHT_TRUNCATION, "customer is too long", nullptr};
-    for (size_t i = 1; i < source->fields.size; ++i) {
+    for (size_t i = 0; i < source->fields.size; ++i) {
         v.nulls[i] = true;
         if (source->fields[i] != nullptr) v.values[i] = pg::evaluate(source->fields[i], e, &v.nulls[i]);
+        if (i == 0 && v.nulls[0] && !source->by_order) return {};  // nobody's: the rest need not be right
     }
-    Fact fact{};
-    fact.kind = source->kind->kind;
-    fact.withdrawn = withdrawn;
-    fact.source_id = source->id;
-    bool purchase = fact.kind == FactKind::order || fact.kind == FactKind::refund;
-    Verdict verdict = purchase ? read_purchase(reader, v, &fact) : read_fields(reader, v, &fact);
-    if (verdict.message != nullptr) return verdict;
-    fact.customer = keep(reader, pg::view(v.values[0]));
-
-    MemoryContext caller = MemoryContextSwitchTo(reader->context);
-    reader->facts.push(fact);
-    MemoryContextSwitchTo(caller);
-    return {};
+    return read_values(reader, v, withdrawn);
 }
 
 }  // namespace

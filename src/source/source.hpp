@@ -6,21 +6,6 @@
 
 namespace lifecycle::source {
 
-// A field that a mapping gives.
-struct FieldSpec {
-    const char* name;
-    Oid type;
-    bool required;
-};
-
-struct KindSpec {
-    const char* name;
-    FactKind kind;
-    std::span<const FieldSpec> fields;  // `customer` is always the first
-};
-
-const KindSpec* find_kind(std::string_view name);
-
 // An attached table, its mapping compiled.
 struct Source {
     std::string_view name;
@@ -29,6 +14,8 @@ struct Source {
     const KindSpec* kind;
     pg::Evaluator* evaluator;
     pg::Array<ExprState*> fields;  // as in kind->fields; nullptr: not mapped
+    bool by_order;                 // no customer is mapped: it is whoever placed the order
+    bool sums_items;               // no amount is mapped: it is the sum of the order's items
     ExprState* filter;             // nullptr: every row counts
     Bitmapset* columns;            // what mapping and filter read
 };
@@ -63,6 +50,25 @@ struct Reader {
 
 // The row in `slot` has come (or gone, if withdrawn). A row that does not count, or is nobody's, is passed over.
 void read_row(Reader* reader, TupleTableSlot* slot, bool withdrawn);
+
+// The fields of a fact, as in kind->fields.
+struct Values {
+    Datum values[16];
+    bool nulls[16];
+};
+
+// Why a row cannot become a fact; message nullptr: it can.
+struct Verdict {
+    int sqlstate = 0;
+    const char* message = nullptr;
+    const char* detail = nullptr;
+};
+
+// Adds the fact, or facts, that the values say to those of the reader.
+Verdict read_values(Reader* reader, Values& values, bool withdrawn);
+
+// Refuses keys of a mapping, or of what is tracked, that are no fields of the kind.
+void check_field_names(Datum object, const KindSpec& kind, const char* what, const char* example);
 
 // The row as json text.
 Datum row_as_json(TupleTableSlot* slot);

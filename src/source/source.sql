@@ -16,7 +16,7 @@ CREATE TABLE lifecycle.source (
 COMMENT ON TABLE lifecycle.source IS 'The shop''s tables that are attached; managed with lifecycle.attach() and lifecycle.detach()';
 COMMENT ON COLUMN lifecycle.source.name IS 'Its name';
 COMMENT ON COLUMN lifecycle.source.relation IS 'The shop''s table';
-COMMENT ON COLUMN lifecycle.source.kind IS 'What its rows are: customer, order, refund or consent';
+COMMENT ON COLUMN lifecycle.source.kind IS 'What its rows are: customer, order, refund, order_item, cart, consent, engagement, delivery, review, wishlist, referral or event';
 COMMENT ON COLUMN lifecycle.source.mapping IS 'Each field of the kind as an SQL expression over one row of the table';
 COMMENT ON COLUMN lifecycle.source.filter IS 'A boolean SQL expression: which rows count. NULL: all';
 COMMENT ON COLUMN lifecycle.source.mode IS 'sync: facts are taken in by the statement that says them';
@@ -95,6 +95,7 @@ DECLARE
     rows     bigint;
     started  timestamptz := clock_timestamp();
     number   int;
+    orders   regclass;
 BEGIN
     IF mode IS DISTINCT FROM 'sync' THEN
         RAISE EXCEPTION 'mode "%" is not known', mode
@@ -128,8 +129,20 @@ BEGIN
                        called);
     END LOOP;
 
+    -- From now on it must be known who placed which order. Nobody may place one before everybody knows that.
+    IF kind IN ('order_item', 'delivery') AND mapping ->> 'customer' IS NULL AND NOT EXISTS (
+           SELECT FROM lifecycle.source AS s
+            WHERE s.kind IN ('order_item', 'delivery') AND s.mapping ->> 'customer' IS NULL AND s.name <> called) THEN
+        FOR orders IN SELECT DISTINCT s.relation FROM lifecycle.source AS s WHERE s.kind = 'order' ORDER BY 1 LOOP
+            EXECUTE format('LOCK TABLE %s IN SHARE ROW EXCLUSIVE MODE', orders);
+        END LOOP;
+        DELETE FROM lifecycle.order_owner;
+        INSERT INTO lifecycle.order_owner (order_id, customer_id)
+            SELECT p.id, min(p.customer_id) FROM lifecycle.purchase AS p WHERE p.kind = 'order' GROUP BY p.id;
+    END IF;
+
     IF backfill THEN
-        rows := lifecycle.backfill_source(called, mapping ->> 'customer');
+        rows := lifecycle.backfill_source(called, coalesce(mapping ->> 'customer', mapping ->> 'order'));
         INSERT INTO lifecycle.progress (source, rows_done, started_at, finished_at)
             VALUES (called, rows, started, clock_timestamp())
             ON CONFLICT ON CONSTRAINT progress_pkey DO UPDATE
@@ -139,7 +152,8 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION lifecycle.attach(regclass, text, jsonb, text, text, boolean, text) IS
-'Attaches a table of the shop: from now on its rows count as facts of the kind (customer, order, refund, consent).
+'Attaches a table of the shop: from now on its rows count as facts of the kind (customer, order, refund, order_item, cart, consent, engagement,
+delivery, review, wishlist, referral, event). Ids of orders must be unique over all attached tables of orders.
 mapping: each field as an SQL expression over one row, e.g. {"order": "id", "customer": "user_id", "amount": "total", "placed_at": "created_at"};
 filter: which rows count; name: default schema.table:kind; backfill: read the rows that are there already.
 Returns the name. Errors: an expression that does not parse, has the wrong type, is volatile or reads tables is refused with its position';

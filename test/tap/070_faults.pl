@@ -15,7 +15,8 @@ my @in_pipeline = qw(customer.lock profiles ledger tiers segments scenarios cust
 my @in_capture = ('capture.read', @in_pipeline);
 my @in_tick = (@in_pipeline, 'scenarios.decisions', 'outbox');
 
-my $node = new_cluster('faults', conf => "lifecycle.worker = off\nmax_prepared_transactions = 5\nrestart_after_crash = on");
+# Without autovacuum: what it tells the sessions makes them plan anew, and the memory of plans is measured below.
+my $node = new_cluster('faults', conf => "lifecycle.worker = off\nmax_prepared_transactions = 5\nrestart_after_crash = on\nautovacuum = off");
 new_shop($node, 'shop', clock => '2026-01-01 00:00+00');
 $node->safe_psql('shop', <<~SQL);
 	SET lifecycle.clock = '2026-01-01 00:00+00';
