@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "customer/merged.hpp"
 #include "pg/catalog.hpp"
 #include "pg/fault.hpp"
 #include "pg/shared.hpp"
@@ -113,7 +114,7 @@ void lock_several(Batch batch) {
     // Where some are new and some are not, the new ones are created now, so that all are locked in one order.
     if (known < batch.size()) create_and_lock.run({&ids, 1});
     uint64 rows = lock_many.run({&ids, 1});
-    if (rows != batch.size()) elog(ERROR, "locked " UINT64_FORMAT " of %zu customers", rows, batch.size());
+    if (rows != batch.size()) ereport(ERROR, errcode(pg::kRowWasDeleted), errmsg("a customer was deleted while this session waited for it"));
     check_columns(SPI_tuptable->tupdesc->natts - 1);
     for (uint64 i = 0; i < rows; ++i) {
         Datum values[kColumns + 1];  // ctid comes first
@@ -141,6 +142,7 @@ pg::TableWriter* lock(Batch batch) {
     for (Change& change : batch) {
         if (!change.existed) make_row(change);
     }
+    check_not_merged(batch);
     return rows;
 }
 
@@ -222,7 +224,8 @@ void store(Batch batch, pg::TableWriter* rows) {
     timers.write();
 }
 
-bool lost_race_for_new_customer(const ErrorData* error) {
+bool lost_race(const ErrorData* error) {
+    if (error->sqlerrcode == pg::kRowWasDeleted) return true;
     // Whichever of the new customer's rows met the other session's first.
     return error->sqlerrcode == ERRCODE_UNIQUE_VIOLATION && error->schema_name != nullptr &&
            strcmp(error->schema_name, "lifecycle") == 0;

@@ -13,7 +13,7 @@ pg::TableWriter* lock(Batch batch);
 void store(Batch batch, pg::TableWriter* rows);
 
 // Another session has created one of the new customers meanwhile: what was worked out is to be undone and done again.
-bool lost_race_for_new_customer(const ErrorData* error);
+bool lost_race(const ErrorData* error);
 
 // Customers for whom time has made something due, locked, at most `limit` of them; those that are being worked on elsewhere are
 // left to them. Sorted by id.

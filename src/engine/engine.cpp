@@ -6,6 +6,7 @@
 #include "customer/items.hpp"
 #include "customer/ledger.hpp"
 #include "customer/log.hpp"
+#include "customer/merged.hpp"
 #include "customer/store.hpp"
 #include "loyalty/loyalty.hpp"
 #include "outbox/enqueue.hpp"
@@ -134,7 +135,7 @@ Batch next_batch(std::span<const Fact> facts, std::span<const ByCustomer> keys, 
 }  // namespace
 
 void take_in(std::span<const Fact> said, Options options) {
-    auto facts = customer::assign_owners(said);
+    auto facts = customer::assign_owners(customer::follow_merged(said));
     auto keys = sorted_by_customer(facts);
     size_t next = 0;
     while (next < facts.size()) {
@@ -226,6 +227,29 @@ LIFECYCLE_FUNCTION(lifecycle_tick) {
 
 LIFECYCLE_FUNCTION(lifecycle_rebuild) {
     engine::replay_everybody();
+    PG_RETURN_VOID();
+}
+
+// lifecycle.bring_up_to_date(customers, from_scratch): the pipeline for these customers, as time alone would run it, or anew from the ledger.
+LIFECYCLE_FUNCTION(lifecycle_bring_up_to_date) {
+    auto ids = pg::elements_of(PG_GETARG_DATUM(0));
+    bool from_scratch = PG_GETARG_BOOL(1);
+    pg::as_owner([&] {
+        pg::Array<std::string_view> customers;
+        for (int i = 0; i < ids.count; ++i) {
+            if (ids.nulls == nullptr || !ids.nulls[i]) customers.push(pg::view(ids.values[i]));
+        }
+        std::sort(customers.begin(), customers.end());
+        customers.size = static_cast<size_t>(std::unique(customers.begin(), customers.end()) - customers.begin());
+        pg::open_spi();
+        engine::bring_up_to_date(customers.span(), {.silent = from_scratch, .replay = from_scratch});
+        pg::close_spi();
+    });
+    PG_RETURN_VOID();
+}
+
+LIFECYCLE_FUNCTION(lifecycle_note_config_change) {
+    pg::config_changed();
     PG_RETURN_VOID();
 }
 

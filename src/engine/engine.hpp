@@ -16,7 +16,7 @@ struct Options {
 };
 
 // Takes in facts, in any order. A session that creates the same new customer at the same time makes this fail with an error that
-// customer::lost_race_for_new_customer() recognises: the caller runs it in pg::protect() and tries again.
+// customer::lost_race() recognises: the caller runs it in pg::protect() and tries again.
 void take_in(std::span<const Fact> facts, Options options);
 
 // Brings customers up to date with the clock; their ids are sorted.

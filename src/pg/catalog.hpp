@@ -20,6 +20,8 @@ Oid extension_owner();
 // configuration table calls config_changed(); the server's own invalidation messages carry it to every session at commit.
 uint64 config_generation();
 void config_changed();
+// Hears now what others have changed, instead of at the next statement: for whoever has waited for them.
+inline void catch_up() { AcceptInvalidationMessages(); }
 
 // Grows whenever the definition of some attached table may have changed.
 uint64 source_generation();

@@ -143,31 +143,29 @@ bool find(TableWriter* w, std::span<const Datum> key, ItemPointer tid) {
 
 HeapTuple find_and_lock(TableWriter* w, Datum key) {
     if (w->found == nullptr) w->found = table_slot_create(w->relation, nullptr);
-    for (;;) {
-        Snapshot snapshot = RegisterSnapshot(present());
-        ItemPointerData tid;
-        if (!find(w, {&key, 1}, snapshot, &tid)) {
-            UnregisterSnapshot(snapshot);
-            return nullptr;
-        }
-        TM_FailureData failure;
-        TM_Result result = table_tuple_lock(w->relation, &tid, snapshot, w->found, GetCurrentCommandId(false),
-                                            LockTupleNoKeyExclusive, LockWaitBlock,
-                                            IsolationUsesXactSnapshot() ? 0 : TUPLE_LOCK_FLAG_FIND_LAST_VERSION, &failure);
+    Snapshot snapshot = RegisterSnapshot(present());
+    ItemPointerData tid;
+    if (!find(w, {&key, 1}, snapshot, &tid)) {
         UnregisterSnapshot(snapshot);
-        if (result == TM_Ok) {
-            HeapTuple locked = ExecCopySlotHeapTuple(w->found);
-            locked->t_self = w->found->tts_tid;
-            ExecClearTuple(w->found);
-            return locked;
-        }
-        ExecClearTuple(w->found);
-        if (IsolationUsesXactSnapshot())
-            ereport(ERROR, errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-                    errmsg("could not serialize access due to concurrent update"));
-        if (result != TM_Deleted && result != TM_Updated) elog(ERROR, "unexpected result of locking a row: %d", result);
-        CHECK_FOR_INTERRUPTS();  // it was deleted while we waited: look again
+        return nullptr;
     }
+    TM_FailureData failure;
+    TM_Result result = table_tuple_lock(w->relation, &tid, snapshot, w->found, GetCurrentCommandId(false),
+                                        LockTupleNoKeyExclusive, LockWaitBlock,
+                                        IsolationUsesXactSnapshot() ? 0 : TUPLE_LOCK_FLAG_FIND_LAST_VERSION, &failure);
+    UnregisterSnapshot(snapshot);
+    if (result == TM_Ok) {
+        HeapTuple locked = ExecCopySlotHeapTuple(w->found);
+        locked->t_self = w->found->tts_tid;
+        ExecClearTuple(w->found);
+        return locked;
+    }
+    ExecClearTuple(w->found);
+    if (IsolationUsesXactSnapshot())
+        ereport(ERROR, errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+                errmsg("could not serialize access due to concurrent update"));
+    if (result != TM_Deleted && result != TM_Updated) elog(ERROR, "unexpected result of locking a row: %d", result);
+    ereport(ERROR, errcode(kRowWasDeleted), errmsg("a row was deleted while this session waited for it"));
 }
 
 void remove(TableWriter* w, ItemPointer tid) { simple_table_tuple_delete(w->relation, tid, GetActiveSnapshot()); }

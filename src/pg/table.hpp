@@ -32,7 +32,10 @@ void remove(TableWriter* writer, ItemPointer tid);
 // The row with this text key in the table's primary key, as others have left it until now. False: there is none.
 bool find(TableWriter* writer, std::span<const Datum> key, ItemPointer tid);
 
-// The same, locked against changes by others; a copy of the row, or nullptr.
+// A row was deleted while we waited for it: whoever asked has to look again from the start. Never seen by users.
+inline constexpr int kRowWasDeleted = MAKE_SQLSTATE('L', 'C', '0', '0', '1');
+
+// The same, locked against changes by others; a copy of the row, or nullptr. Error kRowWasDeleted.
 HeapTuple find_and_lock(TableWriter* writer, Datum key);
 
 // Makes what was written visible to the statements that follow.

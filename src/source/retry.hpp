@@ -2,23 +2,25 @@
 
 #include "customer/store.hpp"
 #include "engine/engine.hpp"
+#include "pg/catalog.hpp"
 #include "pg/guard.hpp"
 
 namespace lifecycle::source {
 
-// pg::protect(), done again where another session was first to create a customer. At isolation levels where that customer stays
+// pg::protect(), done again where another session was first to create a customer, or has merged one. At isolation levels where that customer stays
 // invisible, the error is the serialization failure that the shop expects there.
 template <class F>
 ErrorData* protect_and_retry(F&& body) {
     constexpr int kTries = 10;
     for (int tries = 1;; ++tries) {
         ErrorData* error = pg::protect(body);
-        if (error == nullptr || !customer::lost_race_for_new_customer(error)) return error;
+        if (error == nullptr || !customer::lost_race(error)) return error;
         if (IsolationUsesXactSnapshot())
             ereport(ERROR, errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
                     errmsg("could not serialize access due to concurrent update"));
         if (tries == kTries) return error;
         FreeErrorData(error);
+        pg::catch_up();
     }
 }
 

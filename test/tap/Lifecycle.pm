@@ -159,8 +159,10 @@ sub eventually
 	my $got;
 	do
 	{
-		my $stderr;
-		$node->psql($db, $query, stdout => \$got, stderr => \$stderr);
+		# A server that is still recovering ends psql before it has read the query: then writing to it is an error, too.
+		my $stderr = '';
+		$got = '';
+		eval { $node->psql($db, $query, stdout => \$got, stderr => \$stderr); 1 } or $stderr .= $@;
 		return pass($name) if $got eq $expected;
 		$got .= $stderr;
 		sleep 0.05;
