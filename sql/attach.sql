@@ -215,7 +215,7 @@ SELECT lifecycle.attach('orders', 'order', '["id"]');
 SELECT lifecycle.attach('orders', 'invoice', '{"order": "id"}');
 \set VERBOSITY terse
 SELECT lifecycle.attach('orders', 'order',
-    '{"order": "id", "customer": "customer_id", "amount": "total_cents / 100.0", "placed_at": "created_at"}', mode => 'async');
+    '{"order": "id", "customer": "customer_id", "amount": "total_cents / 100.0", "placed_at": "created_at"}', mode => 'later');
 \set VERBOSITY default
 -- The filter is not a condition, or not one over the row.
 SELECT lifecycle.attach('orders', 'order',

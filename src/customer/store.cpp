@@ -146,6 +146,11 @@ pg::TableWriter* lock(Batch batch) {
     return rows;
 }
 
+void lock_sorted(std::span<const Datum> ids) {
+    Datum arg = pg::text_array(ids);
+    create_and_lock.run({&arg, 1});
+}
+
 namespace {
 
 // The timers of a batch that have to be set, moved or dropped.

@@ -9,6 +9,9 @@ namespace lifecycle::customer {
 // them waits until this transaction ends, so that two orders at once both count.
 pg::TableWriter* lock(Batch batch);
 
+// The same for customers known by their ids only, so that what is worked out later, batch by batch, finds them locked.
+void lock_sorted(std::span<const Datum> ids);
+
 // Writes the rows and arms the timers. `rows` is what lock() has returned.
 void store(Batch batch, pg::TableWriter* rows);
 

@@ -148,6 +148,21 @@ void take_in(std::span<const Fact> said, Options options) {
     }
 }
 
+void lock_customers(std::span<const Fact> facts) {
+    auto keys = sorted_by_customer(facts);
+    pg::as_owner([&] {
+        pg::open_spi();
+        pg::Array<Datum> ids;
+        for (size_t i = 0; i < keys.size(); ++i) {
+            std::string_view id = facts[keys[i].index].customer;
+            if (id.empty()) continue;  // whose it is will be known when it is taken in
+            if (i == 0 || id != facts[keys[i - 1].index].customer) ids.push(pg::to_datum(id));
+        }
+        customer::lock_sorted(ids.span());
+        pg::close_spi();
+    });
+}
+
 void bring_up_to_date(std::span<const std::string_view> customers, Options options) {
     if (customers.empty()) return;
     Instant now = pg::now();
@@ -212,18 +227,6 @@ void replay_everybody() {
 }  // namespace lifecycle::engine
 
 using namespace lifecycle;
-
-// lifecycle.tick(): what the worker does, by hand and in this transaction.
-LIFECYCLE_FUNCTION(lifecycle_tick) {
-    int64 customers = 0;
-    int64 some;
-    do {
-        some = engine::tick_once(pg::settings.batch_size);
-        customers += some;
-        CHECK_FOR_INTERRUPTS();
-    } while (some > 0);
-    PG_RETURN_INT64(customers);
-}
 
 LIFECYCLE_FUNCTION(lifecycle_rebuild) {
     engine::replay_everybody();

@@ -19,6 +19,9 @@ struct Options {
 // customer::lost_race() recognises: the caller runs it in pg::protect() and tries again.
 void take_in(std::span<const Fact> facts, Options options);
 
+// Locks the customers of facts, in the order of their ids, until the transaction ends; those that are new are created.
+void lock_customers(std::span<const Fact> facts);
+
 // Brings customers up to date with the clock; their ids are sorted.
 void bring_up_to_date(std::span<const std::string_view> customers, Options options);
 

@@ -1,9 +1,4 @@
--- Bringing customers up to date: when time passes, and when a definition changes.
-
-CREATE FUNCTION lifecycle.tick() RETURNS bigint
-    LANGUAGE c
-    AS 'MODULE_PATHNAME', 'lifecycle_tick';
-COMMENT ON FUNCTION lifecycle.tick() IS 'Does at once what the worker would: brings every customer up to date for whom time has made something due. Returns how many';
+-- Bringing customers up to date when a definition changes.
 
 CREATE FUNCTION lifecycle.rebuild() RETURNS void
     LANGUAGE c

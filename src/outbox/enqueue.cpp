@@ -2,6 +2,7 @@
 
 #include "pg/fault.hpp"
 #include "pg/statement.hpp"
+#include "pg/transaction.hpp"
 
 namespace lifecycle::outbox {
 
@@ -98,7 +99,7 @@ void enqueue(const scenario::Outgoing& outgoing, Instant now) {
     if (outgoing.messages.empty()) return;
     pg::fault_point("outbox");
     write(outgoing.messages, now);
-    Async_Notify("lifecycle_outbox", "");
+    pg::notify_at_commit("lifecycle_outbox");
 }
 
 void tidy() { release.run(); }

@@ -12,6 +12,9 @@ namespace {
 const config_enum_entry kOnErrorChoices[] = {
     {"quarantine", kQuarantine, false}, {"raise", kRaise, false}, {nullptr, 0, false}};
 
+const config_enum_entry kSettleChoices[] = {
+    {"statement", kAtStatement, false}, {"commit", kAtCommit, false}, {nullptr, 0, false}};
+
 bool check_clock(char** value, void** extra, GucSource) {
     // guc_malloc, because the server frees it with free().
     auto* instant = static_cast<TimestampTz*>(malloc(sizeof(TimestampTz)));
@@ -45,6 +48,14 @@ void define_settings() {
     DefineCustomStringVariable("lifecycle.fault", "Raises an error at a named point, for tests of what happens then.",
                                "POINT:error, POINT:cancel or POINT:memory; the first time the point is reached.",
                                &settings.fault, "", PGC_SUSET, GUC_NOT_IN_SAMPLE, nullptr, assign_fault, nullptr);
+    DefineCustomEnumVariable("lifecycle.settle",
+                             "When what a transaction says is taken in: with each statement, or all of it when it commits.",
+                             "At commit all customers are locked in one order, so that transactions of several statements cannot"
+                             " deadlock with each other.",
+                             &settings.settle, kAtStatement, kSettleChoices, PGC_USERSET, 0, nullptr, nullptr, nullptr);
+    DefineCustomIntVariable("lifecycle.settle_memory", "Memory for what a transaction has said and not taken in yet.",
+                            "A transaction that says more takes in what it has said so far before it commits.",
+                            &settings.settle_memory, 65536, 1, MAX_KILOBYTES, PGC_USERSET, GUC_UNIT_KB, nullptr, nullptr, nullptr);
     DefineCustomBoolVariable("lifecycle.worker", "Runs background workers that act when time makes something due.",
                              "Needs shared_preload_libraries = 'pg_lifecycle'. Without them, call lifecycle.tick().",
                              &settings.worker, true, PGC_SIGHUP, 0, nullptr, nullptr, nullptr);

@@ -10,11 +10,14 @@ struct Settings {
     int worker_nap;             // lifecycle.worker_nap, ms: longest sleep when nothing is due
     int batch_size;             // lifecycle.batch_size: customers per transaction of a tick
     int on_error;               // lifecycle.on_error
+    int settle;                 // lifecycle.settle
+    int settle_memory;          // lifecycle.settle_memory, kB: what a transaction may keep for its commit
     char* fault;                // lifecycle.fault: fault injection for tests
     char* clock;                // lifecycle.clock
 };
 
 enum OnError { kQuarantine, kRaise };
+enum Settle { kAtStatement, kAtCommit };
 
 extern Settings settings;
 

@@ -4,6 +4,8 @@
 #include "pg/catalog.hpp"
 #include "pg/guard.hpp"
 #include "pg/statement.hpp"
+#include "source/inbox.hpp"
+#include "source/pending.hpp"
 #include "source/quarantine.hpp"
 #include "source/retry.hpp"
 #include "source/source.hpp"
@@ -42,15 +44,16 @@ int64 backfill(Source* source, const char* customer) {
     SPIPlanPtr plan = SPI_prepare(ordered_rows(source, customer), 0, nullptr);
     if (plan == nullptr) elog(ERROR, "could not read the source: %s", SPI_result_code_string(SPI_result));
     Portal portal = SPI_cursor_open(nullptr, plan, nullptr, nullptr, true);
-    TupleTableSlot* slot = nullptr;
+    Layout layout{};  // the result of a query lacks the columns that were dropped
     for (;;) {
         SPI_cursor_fetch(portal, true, kRowsPerFetch);
         if (SPI_processed == 0) break;
         SPITupleTable* fetched = SPI_tuptable;
-        if (slot == nullptr) slot = MakeSingleTupleTableSlot(BlessTupleDesc(CreateTupleDescCopy(fetched->tupdesc)), &TTSOpsHeapTuple);
+        if (layout.raw == nullptr) layout = make_layout(source, BlessTupleDesc(CreateTupleDescCopy(fetched->tupdesc)));
         for (uint64 i = 0; i < fetched->numvals; ++i) {
             size_t known = reader.facts.size;
-            ExecStoreHeapTuple(fetched->vals[i], slot, false);
+            ExecForceStoreHeapTuple(fetched->vals[i], layout.raw, false);
+            TupleTableSlot* slot = as_attached(layout);
             read_row(&reader, slot, false);
             ++rows;
             // Full, and the last fact begins another customer: all before it can go.
@@ -61,7 +64,7 @@ int64 backfill(Source* source, const char* customer) {
                 read_row(&reader, slot, false);
             }
         }
-        ExecClearTuple(slot);
+        ExecClearTuple(layout.raw);
         SPI_freetuptable(fetched);
         CHECK_FOR_INTERRUPTS();
     }
@@ -85,6 +88,8 @@ LIFECYCLE_FUNCTION(lifecycle_withdraw) {
     // Not compiled: the table may be gone.
     source::Source s{};
     source::describe_source(pg::view(PG_GETARG_DATUM(0)), &s);
+    source::forget_pending(pg::to_cstring(s.name));
+    source::forget_letters(s.name);
     pg::Array<Fact> facts;
     source::withdraw_everything(&s, &facts);
     if (!facts.empty()) engine::take_in(facts.span(), {.silent = true});  // these customers exist

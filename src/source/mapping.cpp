@@ -3,7 +3,7 @@
 #include "pg/guard.hpp"
 #include "pg/memory.hpp"
 #include "pg/statement.hpp"
-#include "source/source.hpp"
+#include "source/pending.hpp"
 
 namespace lifecycle::source {
 
@@ -30,21 +30,22 @@ const char* mapped(Datum mapping, const char* field) {
 }
 
 pg::Statement read_source{
-    .sql = "SELECT s.source_id, s.relation, s.kind, s.mapping, s.filter FROM lifecycle.source AS s WHERE s.name = $1",
+    .sql = "SELECT s.source_id, s.relation, s.kind, s.mapping, s.filter, s.mode FROM lifecycle.source AS s WHERE s.name = $1",
     .types = {TEXTOID}};
 
 struct Cached {
     Source* source;
-    MemoryContext context;
     uint64 sources;
     uint64 config;
 };
 
-pg::Array<Cached> cache;  // a shop attaches a handful of tables
+pg::Array<Cached> cache;            // a shop attaches a handful of tables
+pg::Array<MemoryContext> outdated;  // of sources that have been compiled again
 
 Source* load(const char* name) {
     Source* fresh = nullptr;
-    MemoryContext context = AllocSetContextCreate(CacheMemoryContext, "pg_lifecycle source", ALLOCSET_DEFAULT_SIZES);
+    // The caller's until nothing can fail any more: a mapping that has ceased to work must not cost memory with each statement.
+    MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "pg_lifecycle source", ALLOCSET_DEFAULT_SIZES);
     pg::as_owner([&] {
         pg::fix_settings();
         pg::open_spi();
@@ -61,10 +62,13 @@ Source* load(const char* name) {
         fresh = compile_source(pstrdup(name), relation, pg::view(pg::cell(0, 3).value), pg::cell(0, 4).value, filter.value,
                                filter.null);
         fresh->id = id;
+        fresh->async = pg::view(pg::cell(0, 6).value) == "async";
         relation_close(relation, NoLock);
         MemoryContextSwitchTo(caller);
         pg::close_spi();
     });
+    MemoryContextSetParent(context, CacheMemoryContext);
+    fresh->memory = context;
     return fresh;
 }
 
@@ -150,6 +154,7 @@ void describe_source(std::string_view name, Source* source) {
         source->id = DatumGetInt32(pg::cell(0, 1).value);
         source->kind = find_kind(pg::view(pg::cell(0, 3).value));
         source->by_order = mapped(pg::cell(0, 4).value, "customer") == nullptr;
+        source->async = pg::view(pg::cell(0, 6).value) == "async";
         pg::close_spi();
     });
 }
@@ -160,19 +165,37 @@ Source* find_source(const char* name) {
     for (Cached& c : cache) {
         if (c.source->name != name) continue;
         if (c.sources == sources && c.config == config) return c.source;
-        c = cache[--cache.size];  // its memory stays: a statement further out may be using it
+        MemoryContext caller = MemoryContextSwitchTo(TopMemoryContext);
+        outdated.push(c.source->memory);  // until the transaction ends: a statement further out may be using it
+        MemoryContextSwitchTo(caller);
+        c = cache[--cache.size];
         break;
     }
+    follow_transaction();
     Source* fresh = load(name);
     MemoryContext caller = MemoryContextSwitchTo(TopMemoryContext);
-    cache.push({fresh, nullptr, pg::source_generation(), pg::config_generation()});
+    cache.push({fresh, pg::source_generation(), pg::config_generation()});
     MemoryContextSwitchTo(caller);
     return fresh;
+}
+
+void forget_outdated_sources() {
+    for (MemoryContext memory : outdated) MemoryContextDelete(memory);
+    outdated.clear();
 }
 
 }  // namespace lifecycle::source
 
 using namespace lifecycle;
+
+// Statements that name the parent do not fire the statement triggers of its partitions and children.
+static void refuse_members(Relation relation) {
+    if (!relation->rd_rel->relispartition && !has_superclass(RelationGetRelid(relation))) return;
+    ereport(ERROR, errcode(ERRCODE_WRONG_OBJECT_TYPE),
+            errmsg("table \"%s\" is a partition or inherits from another table", RelationGetRelationName(relation)),
+            errdetail("What is said to the parent would not be seen here."),
+            errhint("Attach the parent, with a filter if only some of its rows count."));
+}
 
 // The row trigger of lifecycle.source: a mapping that cannot work is refused.
 LIFECYCLE_FUNCTION(lifecycle_check_source) {
@@ -196,6 +219,7 @@ LIFECYCLE_FUNCTION(lifecycle_check_source) {
     if (relkind != RELKIND_RELATION && relkind != RELKIND_PARTITIONED_TABLE)
         ereport(ERROR, errcode(ERRCODE_WRONG_OBJECT_TYPE), errmsg("\"%s\" is not a table", RelationGetRelationName(relation)),
                 errhint("Attach the table or tables behind it."));
+    refuse_members(relation);
     pg::as_owner([&] {
         pg::fix_settings();
         source::compile_source("", relation, pg::view(kind), mapping, filter, no_filter);

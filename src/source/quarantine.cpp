@@ -8,6 +8,7 @@
 #include "pg/guard.hpp"
 #include "pg/money.hpp"
 #include "pg/statement.hpp"
+#include "source/inbox.hpp"
 #include "source/retry.hpp"
 
 namespace lifecycle::source {
@@ -20,9 +21,10 @@ pg::Statement write_rows{
            "   FROM unnest($2, $3, $4, $5, $6) WITH ORDINALITY AS u (action, data, sqlstate, message, detail, n) ORDER BY u.n",
     .types = {TEXTOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID}};
 pg::Statement any_rows{.sql = "SELECT FROM lifecycle.quarantine AS q WHERE q.source = $1 LIMIT 1", .types = {TEXTOID}};
+// Columns may have been added since a row went into quarantine.
 pg::Statement forget_rows{
     .sql = "DELETE FROM lifecycle.quarantine AS q USING unnest($2) AS u (data)"
-           " WHERE q.source = $1 AND q.action = 'arrived' AND q.data = u.data::jsonb",
+           " WHERE q.source = $1 AND q.action = 'arrived' AND jsonb_strip_nulls(q.data) = jsonb_strip_nulls(u.data::jsonb)",
     .types = {TEXTOID, TEXTARRAYOID}};
 pg::Statement forget_source{.sql = "DELETE FROM lifecycle.quarantine AS q WHERE q.source = $1", .types = {TEXTOID}};
 pg::Statement purchases_of{
@@ -168,6 +170,12 @@ LIFECYCLE_FUNCTION(lifecycle_replay_row) {
     bool gone = PG_GETARG_BOOL(2);
 
     source::Source* s = source::find_source(pg::to_cstring(name));
+    if (s->async) {  // after what came before it
+        Datum json = CStringGetTextDatum(JsonbToCString(nullptr, &DatumGetJsonbP(PG_GETARG_DATUM(1))->root, -1));
+        source::Letter letter{gone ? json : Datum{0}, gone ? Datum{0} : json};
+        source::write_letters(name, {&letter, 1});
+        PG_RETURN_BOOL(true);
+    }
     customer::current_shop();
     HeapTupleHeader row = DatumGetHeapTupleHeader(row_of(s->relation, PG_GETARG_DATUM(1)));
     TupleDesc layout = lookup_rowtype_tupdesc_copy(HeapTupleHeaderGetTypeId(row), HeapTupleHeaderGetTypMod(row));

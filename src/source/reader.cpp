@@ -7,6 +7,7 @@
 #include "customer/shop.hpp"
 #include "pg/clock.hpp"
 #include "pg/guard.hpp"
+#include "pg/json.hpp"
 #include "pg/money.hpp"
 #include "pg/text.hpp"
 #include "source/source.hpp"
@@ -264,15 +265,7 @@ Verdict read_fact(Reader* reader, bool withdrawn) {
 
 }  // namespace
 
-Datum row_as_json(TupleTableSlot* slot) {
-    // In UTC whoever asks: the same row must give the same text when it goes as when it came.
-    Datum json = 0;
-    pg::keep_zone([&] {
-        pg::use_zone(pg::zone_of(nullptr, nullptr));
-        json = DirectFunctionCall1(row_to_json, ExecFetchSlotHeapTupleDatum(slot));
-    });
-    return json;
-}
+Datum row_as_json(TupleTableSlot* slot) { return pg::row_to_json(slot); }
 
 void read_row(Reader* reader, TupleTableSlot* slot, bool withdrawn) {
     pg::Evaluator* e = reader->source->evaluator;

@@ -18,6 +18,8 @@ struct Source {
     bool sums_items;               // no amount is mapped: it is the sum of the order's items
     ExprState* filter;             // nullptr: every row counts
     Bitmapset* columns;            // what mapping and filter read
+    bool async;                    // changes go to the inbox
+    MemoryContext memory;
 };
 
 // Compiles a mapping and a filter for a relation; errors name the field, the position and a way out.
@@ -25,6 +27,9 @@ Source* compile_source(std::string_view name, Relation relation, std::string_vie
 
 // The attached source of that name, compiled once per session and again when the table's definition has changed.
 Source* find_source(const char* name);
+
+// To be called when a transaction has ended: nobody uses a source that was compiled again meanwhile.
+void forget_outdated_sources();
 
 // Name, number and kind of an attached source, and nothing of its mapping.
 void describe_source(std::string_view name, Source* source);

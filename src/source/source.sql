@@ -8,10 +8,11 @@ CREATE TABLE lifecycle.source (
     filter      text,
     mode        text NOT NULL DEFAULT 'sync',
     attached_at timestamptz NOT NULL,
+    attached_as text,
     source_id   int4 GENERATED ALWAYS AS IDENTITY,
     CONSTRAINT source_pkey PRIMARY KEY (name),
     CONSTRAINT source_id_is_unique UNIQUE (source_id),
-    CONSTRAINT source_mode_is_known CHECK (mode IN ('sync'))
+    CONSTRAINT source_mode_is_known CHECK (mode IN ('sync', 'async'))
 );
 COMMENT ON TABLE lifecycle.source IS 'The shop''s tables that are attached; managed with lifecycle.attach() and lifecycle.detach()';
 COMMENT ON COLUMN lifecycle.source.name IS 'Its name';
@@ -19,8 +20,9 @@ COMMENT ON COLUMN lifecycle.source.relation IS 'The shop''s table';
 COMMENT ON COLUMN lifecycle.source.kind IS 'What its rows are: customer, order, refund, order_item, cart, consent, engagement, delivery, review, wishlist, referral or event';
 COMMENT ON COLUMN lifecycle.source.mapping IS 'Each field of the kind as an SQL expression over one row of the table';
 COMMENT ON COLUMN lifecycle.source.filter IS 'A boolean SQL expression: which rows count. NULL: all';
-COMMENT ON COLUMN lifecycle.source.mode IS 'sync: facts are taken in by the statement that says them';
+COMMENT ON COLUMN lifecycle.source.mode IS 'sync: facts are taken in by the transaction that says them; async: they wait in lifecycle.inbox for the worker or lifecycle.tick()';
 COMMENT ON COLUMN lifecycle.source.attached_at IS 'When it was attached';
+COMMENT ON COLUMN lifecycle.source.attached_as IS 'The name that the table had then';
 COMMENT ON COLUMN lifecycle.source.source_id IS 'Internal number';
 
 CREATE FUNCTION lifecycle.check_source() RETURNS trigger
@@ -74,6 +76,11 @@ CREATE FUNCTION lifecycle.capture() RETURNS trigger
     AS 'MODULE_PATHNAME', 'lifecycle_capture';
 COMMENT ON FUNCTION lifecycle.capture() IS 'Trigger of attached tables: takes in what a statement has changed. It never fails the statement';
 
+CREATE FUNCTION lifecycle.settle() RETURNS void
+    LANGUAGE c
+    AS 'MODULE_PATHNAME', 'lifecycle_settle';
+COMMENT ON FUNCTION lifecycle.settle() IS 'Takes in now what this transaction has said and would otherwise take in when it commits (see the setting lifecycle.settle)';
+
 CREATE FUNCTION lifecycle.backfill_source(name text, customer text) RETURNS bigint
     LANGUAGE c STRICT SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'lifecycle_backfill';
@@ -91,15 +98,13 @@ CREATE FUNCTION lifecycle.attach(source regclass, kind text, mapping jsonb, filt
     AS $$
 DECLARE
     called   text := coalesce(name, source::text || ':' || kind);
-    event    text;
     rows     bigint;
     started  timestamptz := clock_timestamp();
-    number   int;
     orders   regclass;
 BEGIN
-    IF mode IS DISTINCT FROM 'sync' THEN
+    IF mode IS NULL OR mode NOT IN ('sync', 'async') THEN
         RAISE EXCEPTION 'mode "%" is not known', mode
-            USING ERRCODE = 'invalid_parameter_value', HINT = 'The only mode so far is sync.';
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'The modes are sync and async.';
     END IF;
     IF mapping IS NULL THEN
         RAISE EXCEPTION 'mapping is null'
@@ -115,19 +120,9 @@ BEGIN
     END IF;
     -- Nobody writes to the table between the backfill and the first captured statement, so no row is missed or counted twice.
     EXECUTE format('LOCK TABLE %s IN SHARE ROW EXCLUSIVE MODE', source);
-    INSERT INTO lifecycle.source (name, relation, kind, mapping, filter, mode, attached_at)
-        VALUES (called, source, kind, mapping, filter, mode, lifecycle.now())
-        RETURNING source_id INTO number;
-
-    FOREACH event IN ARRAY ARRAY['INSERT', 'UPDATE', 'DELETE', 'TRUNCATE'] LOOP
-        EXECUTE format('CREATE TRIGGER %I AFTER %s ON %s %s FOR EACH STATEMENT EXECUTE FUNCTION lifecycle.capture(%L)',
-                       format('lifecycle_%s_%s', number, lower(event)), event, source,
-                       CASE event WHEN 'INSERT' THEN 'REFERENCING NEW TABLE AS arrived'
-                                  WHEN 'UPDATE' THEN 'REFERENCING OLD TABLE AS gone NEW TABLE AS arrived'
-                                  WHEN 'DELETE' THEN 'REFERENCING OLD TABLE AS gone'
-                                  ELSE '' END,
-                       called);
-    END LOOP;
+    INSERT INTO lifecycle.source (name, relation, kind, mapping, filter, mode, attached_at, attached_as)
+        VALUES (called, source, kind, mapping, filter, mode, lifecycle.now(), source::text);
+    PERFORM lifecycle.watch_source(called, false);
 
     -- From now on it must be known who placed which order. Nobody may place one before everybody knows that.
     IF kind IN ('order_item', 'delivery') AND mapping ->> 'customer' IS NULL AND NOT EXISTS (
@@ -155,27 +150,20 @@ COMMENT ON FUNCTION lifecycle.attach(regclass, text, jsonb, text, text, boolean,
 'Attaches a table of the shop: from now on its rows count as facts of the kind (customer, order, refund, order_item, cart, consent, engagement,
 delivery, review, wishlist, referral, event). Ids of orders must be unique over all attached tables of orders.
 mapping: each field as an SQL expression over one row, e.g. {"order": "id", "customer": "user_id", "amount": "total", "placed_at": "created_at"};
-filter: which rows count; name: default schema.table:kind; backfill: read the rows that are there already.
+filter: which rows count; name: default schema.table:kind; backfill: read the rows that are there already;
+mode: sync (taken in with the shop''s transaction) or async (by the worker, without locking customers).
 Returns the name. Errors: an expression that does not parse, has the wrong type, is volatile or reads tables is refused with its position';
 
 CREATE FUNCTION lifecycle.detach(name text) RETURNS void
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
     AS $$
-DECLARE
-    found_trigger record;
 BEGIN
     IF NOT EXISTS (SELECT FROM lifecycle.source AS s WHERE s.name = detach.name) THEN
         RAISE EXCEPTION 'source "%" is not attached', name
             USING ERRCODE = 'undefined_object', HINT = 'SELECT name FROM lifecycle.source.';
     END IF;
-    FOR found_trigger IN
-        SELECT t.tgname, t.tgrelid::regclass AS relation
-          FROM pg_trigger AS t
-         WHERE t.tgfoid = 'lifecycle.capture()'::regprocedure AND NOT t.tgisinternal
-           AND t.tgargs = convert_to(detach.name, getdatabaseencoding()) || '\x00'::bytea
-    LOOP
-        EXECUTE format('DROP TRIGGER %I ON %s', found_trigger.tgname, found_trigger.relation);
-    END LOOP;
+    PERFORM lifecycle.drop_triggers(detach.name, w.relation)
+       FROM (SELECT DISTINCT t.relation FROM lifecycle.source_trigger AS t WHERE t.source = detach.name) AS w;
     PERFORM lifecycle.withdraw_source(name);
     DELETE FROM lifecycle.progress AS p WHERE p.source = detach.name;
     DELETE FROM lifecycle.source AS s WHERE s.name = detach.name;

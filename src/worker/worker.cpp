@@ -8,6 +8,8 @@
 #include "pg/guard.hpp"
 #include "pg/settings.hpp"
 #include "pg/statement.hpp"
+#include "source/inbox.hpp"
+#include "source/pending.hpp"
 
 extern "C" {
 PGDLLEXPORT void lifecycle_worker_main(Datum);
@@ -16,6 +18,8 @@ PGDLLEXPORT void lifecycle_worker_main(Datum);
 namespace lifecycle::worker {
 
 namespace {
+
+constexpr long kTryInboxAgain = 500;  // ms
 
 pg::WorkerSlot* slot = nullptr;  // ours; stays where it is while we live
 
@@ -73,13 +77,25 @@ void commit() {
 // How many customers to take at once: one by one after an error, to find the one that it is about.
 int batch_limit = 0;
 
+void begin_or_retire(const char* activity) {
+    begin(activity);
+    if (pg::extension_exists()) return;
+    commit();
+    retire();
+}
+
+// One batch of the inbox.
+int64 fold() {
+    begin_or_retire("lifecycle.tick(): inbox");
+    int64 done = source::fold_inbox(pg::settings.batch_size);
+    commit();
+    slot->ticks++;
+    return done;
+}
+
 int64 tick() {
     int64 done = 0;
-    begin("lifecycle.tick()");
-    if (!pg::extension_exists()) {
-        commit();
-        retire();
-    }
+    begin_or_retire("lifecycle.tick()");
     done = engine::tick_once(batch_limit > 0 ? batch_limit : pg::settings.batch_size);
     commit();
     slot->ticks++;
@@ -100,39 +116,52 @@ void recover() {
     commit();
 }
 
-void tick_until_nothing_is_due() {
+// Runs one transaction of ours. False: it has failed, and the log says why.
+bool survives(int64 (*transaction)(), int64* done) {
     MemoryContext context = CurrentMemoryContext;
-    for (;;) {
-        volatile bool failed = false;
-        volatile int64 done = 0;
-        PG_TRY();
-        {
-            done = tick();
-        }
-        PG_CATCH();
-        {
-            MemoryContextSwitchTo(context);
-            HOLD_INTERRUPTS();
-            EmitErrorReport();
-            AbortCurrentTransaction();
-            FlushErrorState();
-            RESUME_INTERRUPTS();
-            failed = true;
-        }
-        PG_END_TRY();
-        if (failed) {
-            slot->errors++;
-            CHECK_FOR_INTERRUPTS();
-            recover();
-            continue;
-        }
-        if (done == 0) return;
-        CHECK_FOR_INTERRUPTS();
+    volatile bool failed = false;
+    volatile int64 result = 0;
+    PG_TRY();
+    {
+        result = transaction();
     }
+    PG_CATCH();
+    {
+        MemoryContextSwitchTo(context);
+        HOLD_INTERRUPTS();
+        EmitErrorReport();
+        AbortCurrentTransaction();
+        FlushErrorState();
+        RESUME_INTERRUPTS();
+        failed = true;
+    }
+    PG_END_TRY();
+    *done = result;
+    if (failed) slot->errors++;
+    CHECK_FOR_INTERRUPTS();
+    return !failed;
+}
+
+// False: something is left for later, because somebody else was in the way.
+bool empty_inbox() {
+    int64 done = 0;
+    do {
+        if (!survives(fold, &done)) return false;
+    } while (done > 0);
+    return done != source::kLeftForLater;
+}
+
+void tick_until_nothing_is_due() {
+    int64 done = 0;
+    do {
+        if (survives(tick, &done)) continue;
+        recover();
+        done = 1;
+    } while (done > 0);
 }
 
 // Milliseconds until something is due, at most the nap.
-long time_to_sleep() {
+long time_to_sleep(bool inbox_is_empty) {
     Instant due = rules::kNever;
     begin("lifecycle.next_due");
     if (pg::extension_exists()) due = engine::next_due();
@@ -141,6 +170,7 @@ long time_to_sleep() {
 
     Instant now = pg::now();
     long nap = pg::settings.worker_nap;
+    if (!inbox_is_empty && nap > kTryInboxAgain) nap = kTryInboxAgain;
     long sleep = nap;
     if (due != rules::kNever && !pg::clock_is_frozen()) {
         Instant left = due - now;
@@ -168,8 +198,9 @@ long time_to_sleep() {
             if (!pg::settings.worker) proc_exit(0);
         }
         slot->wake_ups++;
+        bool inbox_is_empty = empty_inbox();
         tick_until_nothing_is_due();
-        long sleep = time_to_sleep();
+        long sleep = time_to_sleep(inbox_is_empty);
         WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, sleep, pg::worker_wait_event());
     }
 }
@@ -187,6 +218,20 @@ void lifecycle_worker_main(Datum database) {
     before_shmem_exit(worker::leave, 0);
     MemoryContextSwitchTo(AllocSetContextCreate(TopMemoryContext, "pg_lifecycle worker", ALLOCSET_DEFAULT_SIZES));
     worker::run();
+}
+
+// lifecycle.tick(): what the worker does, by hand and in this transaction.
+LIFECYCLE_FUNCTION(lifecycle_tick) {
+    source::settle_pending();
+    while (source::fold_inbox(pg::settings.batch_size) > 0) CHECK_FOR_INTERRUPTS();
+    int64 customers = 0;
+    int64 some;
+    do {
+        some = engine::tick_once(pg::settings.batch_size);
+        customers += some;
+        CHECK_FOR_INTERRUPTS();
+    } while (some > 0);
+    PG_RETURN_INT64(customers);
 }
 
 // lifecycle.worker_status(): the slot of this database.

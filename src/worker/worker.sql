@@ -12,6 +12,11 @@ CREATE FUNCTION lifecycle.start_worker() RETURNS void
     AS 'MODULE_PATHNAME', 'lifecycle_start_worker';
 COMMENT ON FUNCTION lifecycle.start_worker() IS 'Asks the launcher for a worker for this database, when this transaction commits; CREATE EXTENSION does it. Without shared_preload_libraries = ''pg_lifecycle'' it does nothing';
 
+CREATE FUNCTION lifecycle.tick() RETURNS bigint
+    LANGUAGE c
+    AS 'MODULE_PATHNAME', 'lifecycle_tick';
+COMMENT ON FUNCTION lifecycle.tick() IS 'Does at once what the worker would: takes in what waits in the inbox, and brings every customer up to date for whom time has made something due. Returns how many of the latter';
+
 CREATE VIEW lifecycle.status AS
     SELECT w.pid AS worker_pid, w.started_at AS worker_started_at, w.last_tick_at, w.sleeps_until,
            w.ticks, w.wake_ups, w.customers AS customers_ticked, w.errors AS worker_errors,
@@ -19,7 +24,9 @@ CREATE VIEW lifecycle.status AS
            t.next_due_at,
            greatest(lifecycle.now() - t.next_due_at, '0') AS lag,
            (SELECT count(*) FROM lifecycle.outbox AS o WHERE o.status = 'pending' AND o.due_at <= lifecycle.now()) AS messages_due,
-           (SELECT count(*) FROM lifecycle.quarantine) AS quarantined
+           (SELECT count(*) FROM lifecycle.quarantine) AS quarantined,
+           (SELECT count(*) FROM lifecycle.inbox) AS inbox,
+           (SELECT i.said_at FROM lifecycle.inbox AS i ORDER BY i.entry_id LIMIT 1) AS inbox_since
       FROM lifecycle.worker_status() AS w,
            (SELECT min(due_at) AS next_due_at FROM lifecycle.timer) AS t;
 COMMENT ON VIEW lifecycle.status IS 'How things stand: the worker, its lag, and what waits';
@@ -36,5 +43,8 @@ COMMENT ON COLUMN lifecycle.status.next_due_at IS 'The earliest timer';
 COMMENT ON COLUMN lifecycle.status.lag IS 'For how long the earliest timer has been due';
 COMMENT ON COLUMN lifecycle.status.messages_due IS 'Messages that wait for a mailer';
 COMMENT ON COLUMN lifecycle.status.quarantined IS 'Rows in quarantine';
+
+COMMENT ON COLUMN lifecycle.status.inbox IS 'Changes of asynchronous sources that wait to be taken in';
+COMMENT ON COLUMN lifecycle.status.inbox_since IS 'Since when the first of them waits';
 
 SELECT lifecycle.start_worker();

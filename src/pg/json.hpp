@@ -1,0 +1,16 @@
+// Rows of a table from json, as json_populate_record() makes them, without a statement for each.
+#pragma once
+
+#include "pg/postgres.hpp"
+
+namespace lifecycle::pg {
+
+// Lives in the memory context it was made in.
+FmgrInfo* make_row_reader(Oid row_type);
+Datum row_from_json(FmgrInfo* reader, Datum json);
+
+// The row in a slot as json text that says the same whoever asks, and from which it can be made again: times in UTC, every digit of a
+// number.
+Datum row_to_json(TupleTableSlot* slot);
+
+}  // namespace lifecycle::pg

@@ -1,0 +1,19 @@
+// The inbox: changes of asynchronous sources wait in a table until the worker takes them in.
+#pragma once
+
+#include "source/changes.hpp"
+
+namespace lifecycle::source {
+
+void write_letters(std::string_view source, std::span<const Letter> letters);
+// Everything that the source has said so far no longer holds: its table has been emptied.
+void write_emptied(std::string_view source);
+bool has_letters(std::string_view source);
+void forget_letters(std::string_view source);
+
+// Takes in the next changes, at most `limit`, in the order in which they came. Returns how many; kLeftForLater if somebody else is
+// at it, or holds customers that are needed.
+inline constexpr int64 kLeftForLater = -1;
+int64 fold_inbox(int limit);
+
+}  // namespace lifecycle::source

@@ -1,0 +1,249 @@
+#include "source/pending.hpp"
+
+#include "customer/shop.hpp"
+#include "pg/fault.hpp"
+#include "pg/guard.hpp"
+#include "pg/settings.hpp"
+#include "pg/transaction.hpp"
+
+namespace lifecycle::source {
+
+namespace {
+
+struct KnownLayout {
+    Oid relation;
+    TupleDesc layout;
+};
+
+// Lives as long as the transaction. Steps that have been settled stay as long as a rollback to a savepoint could undo that.
+struct Pending {
+    MemoryContext memory;  // nullptr: nothing has been put off
+    pg::Array<Step*> steps;
+    pg::Array<KnownLayout> layouts;
+    size_t open;   // how many are not settled
+    size_t bytes;  // of those
+    bool settling;
+};
+
+Pending pending{};
+
+bool is_open(const Step* step) { return step->settled_in == InvalidSubTransactionId; }
+
+void open_step(Step* step) {
+    step->settled_in = InvalidSubTransactionId;
+    ++pending.open;
+    pending.bytes += step->bytes;
+}
+
+void close_step(Step* step, SubTransactionId settled_in) {
+    step->settled_in = settled_in;
+    --pending.open;
+    pending.bytes -= step->bytes;
+}
+
+size_t room() { return static_cast<size_t>(pg::settings.settle_memory) * 1024; }
+
+// The definition of the table as it is now, kept for steps that have it in common.
+TupleDesc keep_layout(Relation relation) {
+    TupleDesc layout = RelationGetDescr(relation);
+    for (const KnownLayout& known : pending.layouts) {
+        if (known.relation == RelationGetRelid(relation) && equalTupleDescs(known.layout, layout)) return known.layout;
+    }
+    // A record of its own: should the table be altered before the row is read, its type would no longer fit.
+    TupleDesc copy = CreateTupleDescCopy(layout);
+    copy->tdtypeid = RECORDOID;
+    copy->tdtypmod = -1;
+    BlessTupleDesc(copy);
+    pending.layouts.push({RelationGetRelid(relation), copy});
+    return copy;
+}
+
+void discard(Step* step) {
+    for (RowChange& row : step->rows) {
+        if (row.gone != nullptr) pfree(row.gone);
+        if (row.arrived != nullptr) pfree(row.arrived);
+    }
+    if (step->rows.data != nullptr) pfree(step->rows.data);
+    pfree(step);
+}
+
+MinimalTuple copy_row(Step* step, TupleTableSlot* slot) {
+    MinimalTuple copy = ExecCopySlotMinimalTuple(slot);
+    step->bytes += copy->t_len + sizeof(RowChange);
+    return copy;
+}
+
+// The changes that a statement trigger sees; false: they are too large to be kept.
+bool copy_statement(TriggerData* trigger, Step* step) {
+    Tuplestorestate* old_rows = trigger->tg_oldtable;
+    Tuplestorestate* new_rows = trigger->tg_newtable;
+    // With a layout that nobody counts references to: an error is to leave nothing behind.
+    TupleTableSlot* slot = MakeSingleTupleTableSlot(step->layout, &TTSOpsMinimalTuple);
+    if (old_rows != nullptr) tuplestore_rescan(old_rows);
+    if (new_rows != nullptr) tuplestore_rescan(new_rows);
+    bool fits = true;
+    for (;;) {
+        CHECK_FOR_INTERRUPTS();
+        RowChange row{};
+        if (old_rows != nullptr && tuplestore_gettupleslot(old_rows, true, false, slot)) row.gone = copy_row(step, slot);
+        if (new_rows != nullptr && tuplestore_gettupleslot(new_rows, true, false, slot)) row.arrived = copy_row(step, slot);
+        if (row.gone == nullptr && row.arrived == nullptr) break;
+        step->rows.push(row);
+        fits = pending.bytes + step->bytes <= room();
+        if (!fits) break;
+    }
+    ExecDropSingleTupleTableSlot(slot);
+    return fits;
+}
+
+bool copy_one_row(TriggerData* trigger, Step* step) {
+    RowChange row{};
+    TriggerEvent event = trigger->tg_event;
+    if (!TRIGGER_FIRED_BY_INSERT(event)) row.gone = copy_row(step, trigger->tg_trigslot);
+    if (TRIGGER_FIRED_BY_INSERT(event)) row.arrived = copy_row(step, trigger->tg_trigslot);
+    if (TRIGGER_FIRED_BY_UPDATE(event)) row.arrived = copy_row(step, trigger->tg_newslot);
+    step->rows.push(row);
+    return pending.bytes + step->bytes <= room() || pending.open == 0;
+}
+
+void push_step(TriggerData* trigger, Step* step) {
+    step->source = pstrdup(trigger->tg_trigger->tgargs[0]);
+    GetUserIdAndSecContext(&step->user, &step->security);
+    step->said_in = GetCurrentSubTransactionId();
+    pending.steps.push(step);
+    open_step(step);
+}
+
+// Gives back the memory of what can no longer be needed.
+void tidy() {
+    size_t kept = 0;
+    for (Step* step : pending.steps) {
+        if (step->settled_in == step->said_in) {
+            discard(step);
+        } else {
+            pending.steps[kept++] = step;
+        }
+    }
+    pending.steps.size = kept;
+}
+
+void forget_transaction() {
+    pending = {};
+    forget_outdated_sources();
+}
+
+void end_subtransaction(bool rolled_back, SubTransactionId own, SubTransactionId parent) {
+    // What the subtransaction itself has said stands at the end. Only if something has been settled, it may be anywhere.
+    bool any_settled = pending.steps.size > pending.open;
+    bool changed = false;
+    for (size_t i = pending.steps.size; i > 0; --i) {
+        Step* step = pending.steps[i - 1];
+        if (step->said_in != own && step->settled_in != own) {
+            if (any_settled) continue;
+            break;
+        }
+        changed |= rolled_back || any_settled;
+        if (rolled_back && step->said_in == own) {  // it was never said
+            if (is_open(step)) close_step(step, parent);
+            step->said_in = step->settled_in = parent;
+            continue;
+        }
+        if (step->said_in == own) step->said_in = parent;
+        if (step->settled_in != own) continue;
+        if (rolled_back) {
+            open_step(step);
+        } else {
+            step->settled_in = parent;
+        }
+    }
+    if (changed && !pending.settling) tidy();
+}
+
+// At the very end, when the server has run the deferred triggers.
+void settle_before_commit() {
+    while (is_anything_pending()) {
+        PushActiveSnapshot(GetTransactionSnapshot());
+        settle_pending();
+        PopActiveSnapshot();
+        AfterTriggerFireDeferred();  // of tables that settling has written
+    }
+}
+
+pg::Array<Step*> open_steps() {
+    pg::Array<Step*> open;
+    for (Step* step : pending.steps) {
+        if (is_open(step)) open.push(step);
+    }
+    return open;
+}
+
+}  // namespace
+
+void follow_transaction() {
+    pg::at_transaction_end({settle_before_commit, forget_transaction, end_subtransaction});
+}
+
+bool is_anything_pending() { return pending.open > 0; }
+
+bool is_putting_off(bool row_by_row) {
+    // What is queued inside a security-restricted operation must not run outside of it.
+    if (InSecurityRestrictedOperation()) return false;
+    return row_by_row || pg::settings.settle == pg::kAtCommit || pending.settling || pg::has_many_subtransactions() || is_anything_pending();
+}
+
+bool put_off(TriggerData* trigger) {
+    follow_transaction();
+    if (pending.memory == nullptr)
+        pending.memory = AllocSetContextCreate(TopTransactionContext, "pg_lifecycle pending changes", ALLOCSET_DEFAULT_SIZES);
+    MemoryContext caller = MemoryContextSwitchTo(pending.memory);
+    Step* step = nullptr;
+    bool fits = false;
+    // It only copies, so that no subtransaction is needed. If the memory is exhausted, the way at once may need less of it.
+    ErrorData* error = pg::attempt([&] {
+        pg::fault_point("capture.put_off");
+        step = static_cast<Step*>(palloc0(sizeof(Step)));
+        step->bytes = sizeof(Step);
+        step->layout = keep_layout(trigger->tg_relation);
+        fits = TRIGGER_FIRED_FOR_ROW(trigger->tg_event) ? copy_one_row(trigger, step) : copy_statement(trigger, step);
+        if (fits && !step->rows.empty()) push_step(trigger, step);
+    });
+    if (error == nullptr && (!fits || step->rows.empty())) discard(step);
+    MemoryContextSwitchTo(caller);
+    return error == nullptr && fits;
+}
+
+void settle_pending() {
+    if (pending.settling || pending.open == 0) return;
+    pg::Array<Step*> open = open_steps();
+    pending.settling = true;
+    PG_TRY();
+    {
+        settle(open.span(), false);
+    }
+    PG_FINALLY();
+    {
+        pending.settling = false;
+    }
+    PG_END_TRY();
+    SubTransactionId here = GetCurrentSubTransactionId();
+    for (Step* step : open) close_step(step, here);
+    pfree(open.data);
+    tidy();
+}
+
+void forget_pending(const char* source) {
+    SubTransactionId here = GetCurrentSubTransactionId();
+    for (Step* step : pending.steps) {
+        if (is_open(step) && strcmp(step->source, source) == 0) close_step(step, here);
+    }
+}
+
+}  // namespace lifecycle::source
+
+using namespace lifecycle;
+
+// lifecycle.settle(): what this transaction has said so far is taken in now.
+LIFECYCLE_FUNCTION(lifecycle_settle) {
+    source::settle_pending();
+    PG_RETURN_VOID();
+}

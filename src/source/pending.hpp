@@ -1,0 +1,47 @@
+// What a transaction has said and has not been taken in yet.
+//
+// Changes are kept in memory and settled together, before the transaction commits: all customers are locked in the order of their
+// ids, in one subtransaction. So it is where the setting lifecycle.settle = commit asks for it, where changes come row by row, and in a
+// transaction that has had too many subtransactions already (see pg::has_many_subtransactions).
+#pragma once
+
+#include "source/changes.hpp"
+
+namespace lifecycle::source {
+
+struct RowChange {
+    MinimalTuple gone;
+    MinimalTuple arrived;
+};
+
+// What one statement (or, row by row, one row) has said; or one letter of the inbox.
+struct Step {
+    const char* source;
+    TupleDesc layout;
+    pg::Array<RowChange> rows;
+    Letter letter;                 // of the inbox; then there is no layout and there are no rows
+    Oid user;                      // who said it, with whose rights it is read
+    int security;
+    size_t bytes;
+    SubTransactionId said_in;
+    SubTransactionId settled_in;   // InvalidSubTransactionId: not settled
+};
+
+// Makes sure that what is kept is settled and forgotten when the transaction ends.
+void follow_transaction();
+
+// Keeps what the trigger has seen for later. False: it is to be taken in at once.
+bool put_off(TriggerData* trigger);
+bool is_anything_pending();
+// Whether the changes of a statement, or of a row, are to be put off at present.
+bool is_putting_off(bool row_by_row);
+
+// Takes in what is pending.
+void settle_pending();
+// Nothing that this source has said is to be taken in.
+void forget_pending(const char* source);
+
+// Takes steps in, in their order, or puts those aside that cannot be. With `impatient`, an exhausted lock_timeout is an error.
+void settle(std::span<Step*> steps, bool impatient);
+
+}  // namespace lifecycle::source

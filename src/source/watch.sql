@@ -1,0 +1,238 @@
+-- The triggers by which an attached table, its partitions and its children are watched, and whether all is well with them.
+--
+-- A statement fires the statement triggers of the table that it names and of no other, with all rows that it has changed, in whichever
+-- partitions and children they are. So each table of the tree has them, and each row is seen once. Where session_replication_role is replica
+-- (logical replication, some import tools) they rest, and row triggers see each row instead; TRUNCATE is seen in both modes.
+
+CREATE VIEW lifecycle.source_trigger AS
+    SELECT convert_from(substr(t.tgargs, 1, octet_length(t.tgargs) - 1), getdatabaseencoding()) AS source,
+           t.tgrelid::regclass AS relation, t.tgname AS name, t.tgenabled AS enabled,
+           CASE WHEN t.tgname ~ '_row$' THEN 'R' WHEN t.tgname ~ '_truncate$' THEN 'A' ELSE 'O' END AS should_be
+      FROM pg_trigger AS t
+     WHERE t.tgfoid = 'lifecycle.capture()'::regprocedure AND t.tgnargs = 1;
+COMMENT ON VIEW lifecycle.source_trigger IS 'Internal: the triggers on attached tables';
+COMMENT ON COLUMN lifecycle.source_trigger.source IS 'The source';
+COMMENT ON COLUMN lifecycle.source_trigger.relation IS 'The attached table, or a partition or child of it';
+COMMENT ON COLUMN lifecycle.source_trigger.name IS 'The trigger';
+COMMENT ON COLUMN lifecycle.source_trigger.enabled IS 'When it fires: O in ordinary sessions, R where session_replication_role is replica, A always, D never';
+COMMENT ON COLUMN lifecycle.source_trigger.should_be IS 'When it should';
+
+CREATE FUNCTION lifecycle.source_members(relation regclass) RETURNS TABLE (member regclass, relkind "char")
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+    AS $$
+    WITH RECURSIVE tree (oid, depth) AS (
+        SELECT source_members.relation::oid, 0
+        UNION
+        SELECT i.inhrelid, t.depth + 1
+          FROM tree AS t JOIN pg_inherits AS i ON i.inhparent = t.oid
+         WHERE NOT i.inhdetachpending)
+    SELECT c.oid::regclass, c.relkind FROM tree AS t JOIN pg_class AS c ON c.oid = t.oid GROUP BY c.oid, c.relkind ORDER BY min(t.depth), c.oid
+$$;
+COMMENT ON FUNCTION lifecycle.source_members(regclass) IS 'Internal: a table, its partitions and its children, from the root down';
+
+CREATE FUNCTION lifecycle.read_member(source text, member regclass, gone boolean) RETURNS bigint
+    LANGUAGE c STRICT
+    AS 'MODULE_PATHNAME', 'lifecycle_read_member';
+COMMENT ON FUNCTION lifecycle.read_member(text, regclass, boolean) IS 'Internal: takes in, or takes back, the rows of one table of a source. Returns how many';
+
+CREATE FUNCTION lifecycle.source_error(source text) RETURNS text
+    LANGUAGE c STRICT
+    AS 'MODULE_PATHNAME', 'lifecycle_source_error';
+COMMENT ON FUNCTION lifecycle.source_error(text) IS 'Internal: why the mapping of a source has ceased to work; NULL: it works';
+
+CREATE FUNCTION lifecycle.drop_triggers(source text, relation regclass) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+    AS $$
+DECLARE
+    found_trigger record;
+BEGIN
+    FOR found_trigger IN
+        SELECT t.name FROM lifecycle.source_trigger AS t
+         WHERE (t.source, t.relation) = (drop_triggers.source, drop_triggers.relation)
+    LOOP
+        EXECUTE format('DROP TRIGGER %I ON %s', found_trigger.name, relation);
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION lifecycle.drop_triggers(text, regclass) IS 'Internal: ceases to watch one table of a source';
+
+CREATE FUNCTION lifecycle.create_triggers(source text, number int, relation regclass) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+    AS $$
+DECLARE
+    prefix text := format('lifecycle_%s_', number);
+    event  text;
+BEGIN
+    FOREACH event IN ARRAY ARRAY['INSERT', 'UPDATE', 'DELETE'] LOOP
+        EXECUTE format('CREATE TRIGGER %I AFTER %s ON %s REFERENCING %s FOR EACH STATEMENT EXECUTE FUNCTION lifecycle.capture(%L)',
+                       prefix || lower(event), event, relation,
+                       CASE event WHEN 'INSERT' THEN 'NEW TABLE AS arrived'
+                                  WHEN 'UPDATE' THEN 'OLD TABLE AS gone NEW TABLE AS arrived'
+                                  ELSE 'OLD TABLE AS gone' END,
+                       source);
+    END LOOP;
+    EXECUTE format('CREATE TRIGGER %I BEFORE TRUNCATE ON %s FOR EACH STATEMENT EXECUTE FUNCTION lifecycle.capture(%L)',
+                   prefix || 'truncate', relation, source);
+    EXECUTE format('ALTER TABLE %s ENABLE ALWAYS TRIGGER %I', relation, prefix || 'truncate');
+    -- Not on a partitioned table: whoever makes a partition of it would need the right to call our function.
+    IF (SELECT c.relkind = 'r' FROM pg_class AS c WHERE c.oid = relation) THEN
+        EXECUTE format('CREATE TRIGGER %I AFTER INSERT OR UPDATE OR DELETE ON %s FOR EACH ROW EXECUTE FUNCTION lifecycle.capture(%L)',
+                       prefix || 'row', relation, source);
+        EXECUTE format('ALTER TABLE %s ENABLE REPLICA TRIGGER %I', relation, prefix || 'row');
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION lifecycle.create_triggers(text, int, regclass) IS 'Internal: watches one table of a source';
+
+-- SECURITY DEFINER: whoever makes a partition need have no right to the parent, nor to anything in here.
+CREATE FUNCTION lifecycle.watch_source(name text, read_rows boolean DEFAULT true) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS $$
+DECLARE
+    attached record;
+    found    record;
+BEGIN
+    SELECT s.source_id, s.relation INTO attached FROM lifecycle.source AS s WHERE s.name = watch_source.name;
+    FOR found IN
+        SELECT DISTINCT t.relation
+          FROM lifecycle.source_trigger AS t
+         WHERE t.source = watch_source.name
+           AND t.relation NOT IN (SELECT m.member FROM lifecycle.source_members(attached.relation) AS m)
+    LOOP
+        PERFORM lifecycle.drop_triggers(name, found.relation);
+        PERFORM lifecycle.read_member(name, found.relation, true)
+          FROM pg_class AS c WHERE c.oid = found.relation AND c.relkind = 'r';
+    END LOOP;
+    FOR found IN
+        SELECT m.member, m.relkind FROM lifecycle.source_members(attached.relation) AS m
+         WHERE m.relkind IN ('r', 'p')
+           AND NOT EXISTS (SELECT FROM lifecycle.source_trigger AS t
+                            WHERE (t.source, t.relation) = (watch_source.name, m.member) AND t.name ~ '_insert$')
+    LOOP
+        PERFORM lifecycle.create_triggers(name, attached.source_id, found.member);
+        IF read_rows AND found.relkind = 'r' AND found.member <> attached.relation THEN
+            PERFORM lifecycle.read_member(name, found.member, false);
+        END IF;
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION lifecycle.watch_source(text, boolean) IS 'Makes sure that an attached table, its partitions and its children are watched, and no others. The rows of a table that has become one of them are taken in, those of one that is none any more are taken back. An event trigger calls it whenever tables are created or altered';
+
+-- SECURITY DEFINER: fires for whoever creates or alters a table, and reads lifecycle.source.
+CREATE FUNCTION lifecycle.tables_changed() RETURNS event_trigger
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS $$
+DECLARE
+    stack text;
+BEGIN
+    GET DIAGNOSTICS stack = PG_CONTEXT;
+    -- What watch_source() alters itself concerns nobody, and a dump brings its triggers along.
+    IF stack LIKE '%watch_source(%' OR lifecycle.restoring() THEN
+        RETURN;
+    END IF;
+    PERFORM lifecycle.watch_source(s.name)
+       FROM lifecycle.source AS s
+      WHERE EXISTS (SELECT FROM pg_class AS c WHERE c.oid = s.relation)
+        AND EXISTS (SELECT FROM pg_event_trigger_ddl_commands() AS d
+                     WHERE d.classid = 'pg_class'::regclass
+                       AND (d.objid IN (SELECT m.member FROM lifecycle.source_members(s.relation) AS m)
+                            OR d.objid IN (SELECT t.relation FROM lifecycle.source_trigger AS t WHERE t.source = s.name)));
+EXCEPTION
+WHEN deadlock_detected OR serialization_failure THEN
+    RAISE;
+WHEN OTHERS THEN
+    RAISE WARNING 'pg_lifecycle could not look after the partitions of an attached table: %', SQLERRM
+        USING ERRCODE = SQLSTATE, HINT = 'SELECT * FROM lifecycle.check_sources().';
+END
+$$;
+COMMENT ON FUNCTION lifecycle.tables_changed() IS 'Event trigger: watches partitions and children of attached tables that are made or attached later. It never fails the statement';
+
+-- SECURITY DEFINER: as above.
+CREATE FUNCTION lifecycle.tables_will_change() RETURNS event_trigger
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS $$
+BEGIN
+    PERFORM lifecycle.settle();
+END
+$$;
+COMMENT ON FUNCTION lifecycle.tables_will_change() IS 'Event trigger: before a table is altered or dropped, what this transaction has said is taken in, while it can be read as it was said';
+
+CREATE EVENT TRIGGER lifecycle_tables_will_change ON ddl_command_start
+    WHEN TAG IN ('ALTER TABLE', 'DROP TABLE')
+    EXECUTE FUNCTION lifecycle.tables_will_change();
+CREATE EVENT TRIGGER lifecycle_tables_changed ON ddl_command_end
+    WHEN TAG IN ('CREATE TABLE', 'ALTER TABLE', 'CREATE SCHEMA')
+    EXECUTE FUNCTION lifecycle.tables_changed();
+ALTER EVENT TRIGGER lifecycle_tables_will_change ENABLE ALWAYS;
+ALTER EVENT TRIGGER lifecycle_tables_changed ENABLE ALWAYS;
+COMMENT ON EVENT TRIGGER lifecycle_tables_will_change IS 'Takes in what is pending before a table is altered or dropped';
+COMMENT ON EVENT TRIGGER lifecycle_tables_changed IS 'Watches partitions and children of attached tables that are made or attached later';
+
+CREATE FUNCTION lifecycle.check_sources() RETURNS TABLE (source text, problem text, hint text)
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+    AS $$
+DECLARE
+    attached record;
+    reason   text;
+    again    text := 'SELECT lifecycle.detach(%L), then lifecycle.attach() with %s.';
+BEGIN
+    FOR attached IN
+        SELECT s.name, s.relation, s.attached_as, to_regclass(s.attached_as) AS namesake, c.oid IS NULL AS dropped, c.relispartition,
+               EXISTS (SELECT FROM pg_inherits AS i WHERE i.inhrelid = s.relation) AS is_member,
+               EXISTS (SELECT FROM pg_inherits AS i WHERE i.inhparent = s.relation) AS is_parent
+          FROM lifecycle.source AS s LEFT JOIN pg_class AS c ON c.oid = s.relation
+         ORDER BY s.name
+    LOOP
+        source := attached.name;
+        IF attached.dropped THEN
+            problem := format('table %s has been dropped; what it has said still counts', attached.attached_as);
+            hint := CASE WHEN attached.namesake IS NULL THEN format('SELECT lifecycle.detach(%L) to take it back.', source)
+                         ELSE format(again, source, 'the table that has this name now') END;
+            RETURN NEXT;
+            CONTINUE;
+        END IF;
+        IF attached.namesake IS NOT NULL AND attached.namesake <> attached.relation THEN
+            problem := format('the attached table is called %s now, and another table is called %s', attached.relation, attached.attached_as);
+            hint := format(again, source, 'the table that the shop uses');
+            RETURN NEXT;
+        END IF;
+        reason := lifecycle.source_error(source);
+        IF reason IS NOT NULL THEN
+            problem := format('the mapping or filter does not work any more: %s', reason);
+            hint := format(again, source, 'a mapping that fits the table') || ' Until then its rows go into quarantine.';
+            RETURN NEXT;
+        END IF;
+        IF attached.is_member THEN
+            problem := format('table %s has become a partition or child of another; what is said to that one is not seen', attached.relation);
+            hint := format(again, source, 'the parent');
+            RETURN NEXT;
+        END IF;
+        FOR problem, hint IN
+            SELECT format('table %s is not watched', m.member),
+                   CASE WHEN m.relkind IN ('r', 'p') THEN format('SELECT lifecycle.watch_source(%L).', source)
+                        ELSE 'Only ordinary and partitioned tables can be watched.' END
+              FROM lifecycle.source_members(attached.relation) AS m
+             WHERE (SELECT count(*) FROM lifecycle.source_trigger AS t WHERE (t.source, t.relation) = (attached.name, m.member))
+                   < CASE m.relkind WHEN 'p' THEN 4 ELSE 5 END
+            UNION ALL
+            SELECT format('table %s is watched but is no part of %s', t.relation, attached.relation),
+                   format('SELECT lifecycle.watch_source(%L).', source)
+              FROM (SELECT DISTINCT t.relation FROM lifecycle.source_trigger AS t WHERE t.source = attached.name) AS t
+             WHERE t.relation NOT IN (SELECT m.member FROM lifecycle.source_members(attached.relation) AS m)
+            UNION ALL
+            SELECT format('trigger %s on table %s does not fire as it should', t.name, t.relation),
+                   format('ALTER TABLE %s ENABLE %s %I; what has changed meanwhile was not seen.', t.relation,
+                          CASE t.should_be WHEN 'R' THEN 'REPLICA TRIGGER' WHEN 'A' THEN 'ALWAYS TRIGGER' ELSE 'TRIGGER' END, t.name)
+              FROM lifecycle.source_trigger AS t
+             WHERE t.source = attached.name AND t.enabled::text <> t.should_be
+            UNION ALL
+            SELECT 'later partitions or children will not be watched', 'ALTER EVENT TRIGGER lifecycle_tables_changed ENABLE ALWAYS.'
+             WHERE attached.is_parent
+               AND NOT EXISTS (SELECT FROM pg_event_trigger AS e WHERE e.evtname = 'lifecycle_tables_changed' AND e.evtenabled IN ('A', 'O'))
+        LOOP
+            RETURN NEXT;
+        END LOOP;
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION lifecycle.check_sources() IS 'What is wrong with attached tables, and the way out; no row: all is well. A mapping whose column was renamed or dropped, a table that was dropped or renamed, a partition that is not watched, a trigger that is disabled';
