@@ -19,7 +19,7 @@ my $sessions = 4;
 # Few and hot, some of which sort differently by locale.
 my @customers = qw(c1 c2 c3 c4 C1 ann@example.org ünal c-1);
 
-our ($history, $round, $clock);
+our ($history, $round, $clock, $partitioned);
 
 sub pick { return $_[ int rand @_ ]; }
 sub chance { return rand() < $_[0]; }
@@ -98,12 +98,24 @@ my @statements = (
 	[ 2, sub { 'DO $$ BEGIN ' . 'INSERT INTO shop.orders (customer, amount, placed_at) VALUES (' . customer() . ', 77, lifecycle.now()); '
 		. 'RAISE division_by_zero; EXCEPTION WHEN division_by_zero THEN NULL; END $$' } ]);
 
+# Past the parent, straight into a partition, which has no identity of its own.
+my $next_id = q(nextval(pg_get_serial_sequence('shop.orders', 'id')));
+my @partition_statements = (
+	[ 6, sub { 'INSERT INTO shop.orders_paid (id, customer, amount, status, placed_at) VALUES ' . join(', ', map { '(' . join(', ', $next_id, customer(), amount(), "'paid'", instant()) . ')' } 1 .. 1 + rand 3) } ],
+	[ 4, sub { 'INSERT INTO shop.orders_rest (id, customer, amount, status, placed_at) VALUES (' . join(', ', $next_id, customer(), amount(), pick(qw('shipped' 'new')), instant()) . ')' } ],
+	[ 3, sub { 'UPDATE shop.orders_' . pick('paid', 'rest') . ' SET amount = ' . amount() . ', customer = ' . customer() . ' WHERE ' . some_orders() } ],
+	[ 3, sub { 'UPDATE shop.orders_' . pick('paid', 'rest') . ' SET placed_at = ' . instant() . ' WHERE ' . some_orders() } ],
+	[ 2, sub { "UPDATE shop.orders_rest SET status = CASE status WHEN 'shipped' THEN 'new' ELSE 'shipped' END WHERE " . some_orders() } ],
+	[ 3, sub { 'DELETE FROM shop.orders_' . pick('paid', 'rest') . ' WHERE ' . some_orders() } ],
+	[ 0.3, sub { 'TRUNCATE ' . pick('shop.orders_paid', 'shop.orders_rest', 'shop.orders_rest, shop.orders', 'shop.orders_rest, shop.refunds') } ]);
+
 sub statement
 {
+	my @possible = (@statements, $partitioned ? @partition_statements : ());
 	my $total = 0;
-	$total += $_->[0] for @statements;
+	$total += $_->[0] for @possible;
 	my $die = rand $total;
-	for my $s (@statements)
+	for my $s (@possible)
 	{
 		$die -= $s->[0];
 		next if $die >= 0;
@@ -123,11 +135,16 @@ sub statement_inside
 
 sub transaction
 {
-	return statement() if chance(0.5);
+	return statement() if chance(0.4);
+	return "SET session_replication_role = replica;\n" . statement() . "RESET session_replication_role;\n" if chance(0.1);
 	my $isolation = chance(0.15) ? ' ISOLATION LEVEL ' . pick('REPEATABLE READ', 'SERIALIZABLE') : '';
 	my $text = "BEGIN$isolation;\n";
+	$text .= 'SET LOCAL lifecycle.settle = ' . pick('commit', 'commit', 'statement') . ";\n" if chance(0.5);
+	$text .= "SET LOCAL lifecycle.settle_memory = '1kB';\n" if chance(0.1);
+	$text .= "SET LOCAL session_replication_role = replica;\n" if chance(0.1);
 	for (1 .. 1 + rand 3)
 	{
+		$text .= "SELECT lifecycle.settle() \\g /dev/null\n" if chance(0.1);
 		if (chance(0.3))
 		{
 			$text .= "SAVEPOINT s;\n" . statement_inside() . (chance(0.4) ? statement_inside() : '')
@@ -142,6 +159,7 @@ sub shop_script
 {
 	return "SET client_min_messages = warning;\nSET lifecycle.clock = '$clock';\n"
 	  . (chance(0.3) ? "SET timezone = 'America/New_York';\n" : '')
+	  . (chance(0.3) ? "SET lifecycle.settle = commit;\n" : '')
 	  . join '', map { transaction() } 1 .. 4 + rand 8;
 }
 
@@ -152,7 +170,8 @@ sub other_script
 		"SELECT lifecycle.tick();\n",
 		"SELECT count(*) FROM lifecycle.claim(5, consumer => 'mailer');\n",
 		"SELECT lifecycle.ack(array_agg(message_id)) FROM lifecycle.outbox WHERE status = 'leased';\n",
-		"SELECT count(*) FROM lifecycle.explain('c1');\n") } 1 .. 6;
+		"SELECT count(*) FROM lifecycle.explain('c1');\n",
+		$partitioned ? "BEGIN; ALTER TABLE shop.orders DETACH PARTITION shop.orders_rest; ALTER TABLE shop.orders ATTACH PARTITION shop.orders_rest DEFAULT; COMMIT;\n" : ()) } 1 .. 6;
 }
 
 my $node = new_cluster('history', conf => 'lifecycle.worker = off');
@@ -207,7 +226,9 @@ for $history (1 .. $histories)
 {
 	srand($seed + $history - 1);
 	my $db = "history$history";
-	new_shop($node, $db, partitioned => $history % 2 == 0, clock => '2026-01-01');
+	$partitioned = $history % 2 == 0;
+	my @async = ([], [], ['refunds'], ['orders'])[ $history % 4 ]->@*;
+	new_shop($node, $db, partitioned => $partitioned, clock => '2026-01-01', async => \@async);
 	# However old an order is, it is confirmed: so each must have exactly one confirmation.
 	$node->safe_psql($db, <<~SQL);
 		UPDATE lifecycle.scenario SET max_age = '100 years' WHERE name = 'post_purchase';
@@ -230,6 +251,8 @@ for $history (1 .. $histories)
 			}
 		}
 		my $right = is(join("\n", @errors), '', "seed $seed, history $history, round $round: no error");
+		# What asynchronous sources have said waits for the worker.
+		$node->safe_psql($db, "SET lifecycle.clock = '$clock'; SELECT lifecycle.tick()") if @async;
 		$right &= compare($db, 'as they meet');
 		last unless $right;
 		$clock = $node->safe_psql($db, "SELECT '$clock'::timestamptz + interval '1 minute' * " . int(60 * $hours));
@@ -238,6 +261,7 @@ for $history (1 .. $histories)
 		last unless $right && compare($db, "after the tick");
 	}
 	$round = 'the last';
+	is_none($node, $db, 'SELECT * FROM lifecycle.check_sources()', "seed $seed, history $history: all is well with the sources");
 	# A recomputation changes nothing, because nothing is wrong.
 	$node->safe_psql($db, "SET lifecycle.clock = '$clock'; SELECT lifecycle.rebuild()");
 	compare($db, 'rebuilt');
@@ -247,7 +271,7 @@ for $history (1 .. $histories)
 		DROP EXTENSION pg_lifecycle CASCADE;
 		CREATE EXTENSION pg_lifecycle;
 		SQL
-	Lifecycle::attach_shop($node, $db, "SET lifecycle.clock = '$clock';");
+	Lifecycle::attach_shop($node, $db, "SET lifecycle.clock = '$clock';", @async);
 	is_none($node, $db, "SELECT * FROM oracle.differences('$clock') ORDER BY 1, 2", "seed $seed, history $history: backfilled");
 	is_none($node, $db, "SELECT * FROM oracle.contradictions('$clock') ORDER BY 1, 2", "seed $seed, history $history: backfilled, no contradictions");
 	is($node->safe_psql($db, 'SELECT count(*) FROM lifecycle.outbox'), '0', "seed $seed, history $history: history sends no mail");

@@ -24,6 +24,7 @@ my @told = (
 	enrolment_step => 'SELECT * FROM lifecycle.enrolment_step ORDER BY 1, 2, 3, 4',
 	consent_log => 'SELECT * FROM lifecycle.consent_log ORDER BY 1, 2, 4',
 	quarantine => 'SELECT * FROM lifecycle.quarantine ORDER BY 1',
+	inbox => 'SELECT entry_id, source, said_at, gone::text, arrived::text FROM lifecycle.inbox ORDER BY 1',
 	progress => 'SELECT source, rows_done, started_at, finished_at FROM lifecycle.progress ORDER BY 1',
 	source => 'SELECT name, relation, kind, mapping, filter, mode, attached_at, source_id FROM lifecycle.source ORDER BY 1',
 	segment => 'SELECT * FROM lifecycle.segment ORDER BY name',
@@ -33,7 +34,7 @@ my @told = (
 	channel => 'SELECT * FROM lifecycle.channel ORDER BY name',
 	scenario => 'SELECT * FROM lifecycle.scenario ORDER BY name',
 	step => 'SELECT * FROM lifecycle.step ORDER BY 1, 2',
-	triggers => q{SELECT t.tgrelid::regclass, t.tgname, t.tgenabled, t.tgtype FROM pg_trigger AS t
+	triggers => q{SELECT t.tgrelid::regclass::text, t.tgname, t.tgenabled, t.tgtype FROM pg_trigger AS t
 	               WHERE t.tgfoid = 'lifecycle.capture()'::regprocedure ORDER BY 1, 2},
 	sequences => q{SELECT s.sequencename, s.last_value FROM pg_sequences AS s WHERE s.schemaname = 'lifecycle' ORDER BY 1});
 
@@ -90,15 +91,20 @@ sub live
 		SET lifecycle.clock = '$clock';
 		INSERT INTO shop.orders (customer, amount, placed_at) VALUES ('bad', 'NaN', lifecycle.now()), ('later', 9, lifecycle.now() + interval '2 days');
 		SELECT lifecycle.tick();
+		-- It waits in the inbox, and is nobody's.
+		CREATE TABLE shop.tills (id bigint, customer text, amount numeric, placed_at timestamptz);
+		SELECT lifecycle.attach('shop.tills', 'order',
+		    '{"order": "id", "customer": "customer", "amount": "amount", "placed_at": "placed_at"}', name => 'tills', mode => 'async');
+		INSERT INTO shop.tills VALUES (1, NULL, 1, lifecycle.now());
 		SQL
 	return;
 }
 
-new_shop($node, 'shop', clock => '2026-01-01');
+new_shop($node, 'shop', clock => '2026-01-01', partitioned => 1);
 live('shop');
 my $dumped = told('shop');
 is_none($node, 'shop', "SELECT * FROM oracle.differences('$clock')", 'the original is right') or BAIL_OUT('nothing to compare with');
-for my $table (qw(customer purchase segment_history tier_history outbox enrolment enrolment_step quarantine timer source))
+for my $table (qw(customer purchase segment_history tier_history outbox enrolment enrolment_step quarantine timer source inbox))
 {
 	isnt($dumped->{$table}, '', "there is something in $table");
 }
@@ -137,16 +143,17 @@ for my $db (qw(plain custom parallel))
 	# It captures.
 	my $got = $node->safe_psql($db, <<~SQL);
 		SET lifecycle.clock = '$clock';
-		INSERT INTO shop.orders (customer, amount, placed_at) VALUES ('c1', 20, lifecycle.now()), ('newcomer', 30, lifecycle.now());
+		INSERT INTO shop.orders (customer, amount, placed_at) VALUES ('c1', 20, lifecycle.now()), ('newcomer', 15, lifecycle.now());
+		INSERT INTO shop.orders_paid (id, customer, amount, placed_at) VALUES (100000, 'newcomer', 15, lifecycle.now());
 		UPDATE shop.orders SET amount = amount + 1 WHERE customer = 'c2';
 		DELETE FROM shop.orders WHERE customer = 'c3' AND id % 2 = 0;
 		INSERT INTO shop.refunds (order_id, customer, amount, refunded_at) VALUES (1, 'c4', 1, lifecycle.now());
 		INSERT INTO shop.customers VALUES ('newcomer', 'new\@example.org', 'en');
 		SELECT email, order_count, revenue FROM lifecycle.customer WHERE customer_id = 'newcomer';
 		SQL
-	is($got, 'new@example.org|1|30', "$db: what happens now is captured");
+	is($got, 'new@example.org|2|30', "$db: what happens now is captured");
 	is_none($node, $db, "SELECT * FROM oracle.differences('$clock')", "$db: and counted right");
-	is($node->safe_psql($db, "SELECT count(*) FROM lifecycle.outbox WHERE message_id > $last_message AND customer_id IN ('c1', 'newcomer')"), '2',
+	is($node->safe_psql($db, "SELECT count(*) FROM lifecycle.outbox WHERE message_id > $last_message AND customer_id IN ('c1', 'newcomer')"), '3',
 		"$db: new messages have new ids");
 	is($node->safe_psql($db, 'SELECT count(*) - count(DISTINCT message_id) FROM lifecycle.outbox'), '0', "$db: no id twice");
 	$node->safe_psql($db, "SET lifecycle.clock = '$clock'; INSERT INTO lifecycle.segment (name, predicate) VALUES ('big', 'revenue > 100')");
@@ -159,6 +166,8 @@ for my $db (qw(plain custom parallel))
 	cmp_ok($node->safe_psql($db, "$set SELECT lifecycle.tick()"), '>', 0, "$db: time goes on");
 	is_none($node, $db, "SELECT * FROM oracle.differences($later)", "$db: and is right");
 	is_none($node, $db, "SELECT * FROM oracle.contradictions($later)", "$db: no contradictions");
+	is($node->safe_psql($db, 'SELECT count(*) FROM lifecycle.inbox'), '0', "$db: the inbox is emptied");
+	is_none($node, $db, 'SELECT * FROM lifecycle.check_sources()', "$db: all is well with the sources");
 }
 is(told('shop')->{outbox}, $dumped->{outbox}, 'the original has noticed nothing');
 is($node->safe_psql('shop', 'SELECT lifecycle.is_armed()'), 't', 'and is armed');

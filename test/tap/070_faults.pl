@@ -108,6 +108,28 @@ my %statement = (
 		  . " VALUES (:id + 1, 'c:id', 60, '2026-01-01 00:00+00'), (:id + 2, 'n:id', 10, '2026-01-01 00:00+00')",
 		held => "orders|arrived|STATE|:1\norders|arrived|STATE|:2", points => [ @in_capture, 'scenarios.decisions', 'outbox' ] });
 
+# The same by the other ways that rows come: put off until the commit, row by row, through the inbox. Then quarantine tells the same story,
+# unless the way itself has failed and another one was taken.
+my @at_commit = ('settle', @in_pipeline);
+my %way = (
+	'at commit' => {
+		set => 'SET lifecycle.settle = commit', points => { insert => [ @at_commit, 'scenarios.decisions', 'outbox' ], update => \@at_commit,
+			delete => \@at_commit, several => \@at_commit, consent => [ 'settle', 'profiles', 'customer.store' ] } },
+	'row by row' => {
+		set => 'SET session_replication_role = replica', points => { insert => \@at_commit, update => \@at_commit, delete => \@at_commit } });
+for my $way (sort keys %way)
+{
+	for my $what (sort keys %{ $way{$way}{points} })
+	{
+		$statement{"$what $way"} = { %{ $statement{$what} }, set => $way{$way}{set}, points => $way{$way}{points}{$what} };
+	}
+}
+# Where not even memory can be had for putting it off, it is taken in at once, and nothing is lost or held.
+$statement{"$_ not put off"} = { %{ $statement{$_} }, set => 'SET lifecycle.settle = commit', points => ['capture.put_off'], held => '', }
+  for qw(insert update delete several);
+$statement{"$_ not put off row by row"} = { %{ $statement{$_} }, set => 'SET session_replication_role = replica', points => ['capture.put_off'], held => '' }
+  for qw(insert update delete);
+
 my $id = 1000;
 for my $what (sort keys %statement)
 {
@@ -123,12 +145,15 @@ for my $what (sort keys %statement)
 			# The clerk's statement, the settings after it, what is held; the next order; all taken in.
 			$script .= $fill->(<<~SQL);
 				$s->{before}
+				@{[ $s->{set} // '' ]};
 				SET lifecycle.fault = '$point:$kind';
 				SET ROLE clerk;
 				$s->{sql};
 				\\echo $what $point:$kind :SQLSTATE
 				SELECT * FROM shop.settings;
 				RESET ROLE;
+				RESET lifecycle.settle;
+				RESET session_replication_role;
 				SELECT * FROM shop.held;
 				SET ROLE clerk;
 				INSERT INTO shop.orders (id, customer, amount, placed_at) VALUES (:id + 5, 'c:id', 1, '2026-01-01 00:00+00');
@@ -142,12 +167,93 @@ for my $what (sort keys %statement)
 			my $held = $fill->($s->{held});
 			$held =~ s/STATE/$sqlstate{$kind}/g;
 			push @expected, $fill->("$what $point:$kind " . ($kept ? '00000' : $sqlstate{$kind})), $clerk_settings,
-			  ($kept ? $held : ()), '00000', 'replayed|' . ($kept ? scalar(my @rows = split /\n/, $held) : 0), '00000';
+			  ($kept && $held ne '' ? $held : ()), '00000', 'replayed|' . ($kept ? scalar(my @rows = split /\n/, $held) : 0), '00000';
 		}
 	}
 	is(session($script), join("\n", @expected), "$what: with errors everywhere, kept or cancelled, and taken in afterwards");
 }
 all_is_right('after faults in all statements');
+
+# An asynchronous source: the way into the inbox fails, or the way out of it.
+$node->safe_psql('shop', <<~SQL);
+	SET lifecycle.clock = '2026-01-01 00:00+00';
+	CREATE TABLE shop.letters (id bigint, customer text, amount numeric, placed_at timestamptz);
+	GRANT ALL ON shop.letters TO clerk;
+	SELECT lifecycle.attach('shop.letters', 'order',
+	    '{"order": "''l'' || id::text", "customer": "customer", "amount": "amount", "placed_at": "placed_at"}', name => 'letters', mode => 'async');
+	CREATE VIEW shop.letter_differences AS
+	    (SELECT customer, 'l' || id, amount FROM shop.letters EXCEPT ALL SELECT customer_id, id, amount FROM lifecycle.purchase WHERE id LIKE 'l%')
+	    UNION ALL
+	    (SELECT customer_id, id, amount FROM lifecycle.purchase WHERE id LIKE 'l%' EXCEPT ALL SELECT customer, 'l' || id, amount FROM shop.letters);
+	SQL
+{
+	my ($script, @expected) = ($as_clerk);
+	for my $settle (qw(statement commit))
+	{
+		for my $kind (qw(error memory cancel))
+		{
+			for my $point ('capture.read', 'inbox')
+			{
+				next if $settle eq 'commit' && $point eq 'capture.read';
+				$id += 10;
+				my $kept = $kind ne 'cancel';
+				$script .= <<~SQL;
+					SET lifecycle.settle = $settle;
+					SET lifecycle.fault = '$point:$kind';
+					SET ROLE clerk;
+					INSERT INTO shop.letters VALUES ($id, 'c$id', 5, '2026-01-01 00:00+00');
+					\\echo letters $settle $point:$kind :SQLSTATE
+					SELECT * FROM shop.settings;
+					RESET ROLE;
+					SELECT * FROM shop.held;
+					UPDATE shop.letters SET amount = 6 WHERE id = $id;
+					SELECT 'replayed', lifecycle.replay_quarantine();
+					SELECT lifecycle.tick() >= 0;
+					SELECT * FROM shop.letter_differences;
+					SQL
+				push @expected, "letters $settle $point:$kind " . ($kept ? '00000' : $sqlstate{$kind}), $clerk_settings,
+				  ($kept ? "letters|arrived|$sqlstate{$kind}|$id" : ()), 'replayed|0', 't';
+			}
+		}
+	}
+	for my $point ('inbox.fold', 'settle', @in_pipeline)
+	{
+		for my $kind (qw(error memory cancel))
+		{
+			$id += 10;
+			# What fails in the pipeline fails for one entry; what fails before that leaves the inbox as it is.
+			my $kept = $kind ne 'cancel' && $point ne 'inbox.fold';
+			$script .= <<~SQL;
+				INSERT INTO shop.letters VALUES ($id, 'c$id', 5, '2026-01-01 00:00+00');
+				SET lifecycle.fault = '$point:$kind';
+				SELECT lifecycle.tick() >= 0;
+				\\echo fold $point:$kind :SQLSTATE
+				SELECT * FROM shop.held;
+				SELECT 'waiting', count(*) FROM lifecycle.inbox;
+				SET lifecycle.fault = '';
+				SELECT 'replayed', lifecycle.replay_quarantine();
+				SELECT lifecycle.tick() >= 0;
+				SELECT * FROM shop.letter_differences;
+				SQL
+			push @expected, ($kept ? 't' : ()), "fold $point:$kind " . ($kept ? '00000' : $sqlstate{$kind}),
+			  ($kept ? "letters|arrived|$sqlstate{$kind}|$id" : ()), 'waiting|' . ($kept ? 0 : 1), 'replayed|' . ($kept ? 1 : 0), 't';
+		}
+	}
+	is(session($script), join("\n", @expected), 'an asynchronous source: whatever fails, nothing is lost');
+	$node->safe_psql('shop', <<~SQL);
+		SET lifecycle.clock = '2026-01-01 00:00+00';
+		DELETE FROM shop.letters;
+		SELECT lifecycle.tick();
+		SELECT lifecycle.detach('letters');
+		DROP TABLE shop.letters CASCADE;
+		SELECT customer_id INTO shop.strangers FROM lifecycle.customer WHERE order_count = 0 AND customer_id NOT IN (SELECT customer FROM shop.orders);
+		DELETE FROM lifecycle.timer WHERE customer_id IN (TABLE shop.strangers);
+		DELETE FROM lifecycle.customer WHERE customer_id IN (TABLE shop.strangers);
+		DELETE FROM lifecycle.segment_member WHERE customer_id IN (TABLE shop.strangers);
+		DROP TABLE shop.strangers;
+		SQL
+}
+all_is_right('after faults on the way into the inbox and out of it');
 
 # A bad row whose way into quarantine fails: then the statement goes there as a whole, for that reason; and by replay for its own.
 for my $kind (qw(error memory cancel))

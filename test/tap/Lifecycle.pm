@@ -38,7 +38,7 @@ sub new_cluster
 	return $node;
 }
 
-# The example shop: two tables, the playbook, the oracle. Options: partitioned, attach (default: both), clock.
+# The example shop: two tables, the playbook, the oracle. Options: partitioned, unattached, clock, async (names of the tables that are).
 sub new_shop
 {
 	my ($node, $db, %option) = @_;
@@ -71,22 +71,23 @@ sub new_shop
 	$node->safe_psql($db, 'ALTER TABLE shop.orders ADD PRIMARY KEY (id)') unless $option{partitioned};
 	$node->command_ok([ 'psql', '-XqAt', '-v', 'ON_ERROR_STOP=1', '-d', $node->connstr($db), '-f', $oracle ],
 		"$db: the oracle");
-	attach_shop($node, $db, $clock) unless $option{unattached};
+	attach_shop($node, $db, $clock, @{ $option{async} // [] }) unless $option{unattached};
 	return;
 }
 
 sub attach_shop
 {
-	my ($node, $db, $clock) = @_;
+	my ($node, $db, $clock, @async) = @_;
+	my %mode = map { my $table = $_; $table => (grep { $_ eq $table } @async) ? 'async' : 'sync' } qw(orders refunds);
 	$node->safe_psql($db, <<~SQL);
 		$clock
 		SELECT lifecycle.install_playbook();
 		SELECT lifecycle.attach('shop.orders', 'order',
 		    '{"order": "id", "customer": "customer", "amount": "amount", "placed_at": "placed_at"}',
-		    filter => \$\$ status IN ('paid', 'shipped') \$\$, name => 'orders');
+		    filter => \$\$ status IN ('paid', 'shipped') \$\$, name => 'orders', mode => '$mode{orders}');
 		SELECT lifecycle.attach('shop.refunds', 'refund',
 		    '{"refund": "id", "order": "order_id", "customer": "customer", "amount": "amount", "refunded_at": "refunded_at"}',
-		    name => 'refunds');
+		    name => 'refunds', mode => '$mode{refunds}');
 		UPDATE lifecycle.scenario SET status = 'active';
 		SQL
 	return;
