@@ -9,10 +9,14 @@ namespace lifecycle::customer {
 
 namespace {
 pg::Cached<Shop> shop;
-pg::Statement read_shop{.sql = "SELECT s.time_zone, s.currency, s.delivery_time FROM lifecycle.shop AS s"};
+pg::Statement read_shop{.sql = "SELECT s.time_zone, s.currency, s.delivery_time, s.leap_birthday FROM lifecycle.shop AS s"};
 }  // namespace
 
 namespace {
+
+rules::LeapDay leap_day_of(std::string_view name) {
+    return name == "march_1" ? rules::LeapDay::march_1 : name == "skip" ? rules::LeapDay::skip : rules::LeapDay::february_28;
+}
 
 void reload() {
     MemoryContext caller = shop.begin();
@@ -26,6 +30,7 @@ void reload() {
     if (rows > 0) {
         fresh->currency = pg::text_cell(0, 2);
         fresh->delivery_time = *DatumGetIntervalP(pg::cell(0, 3).value);
+        fresh->leap_birthday = leap_day_of(pg::text_cell(0, 4));
     }
     MemoryContextSwitchTo(caller);
     pg::close_spi();

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "customer/change.hpp"
+#include "rules/calendar.hpp"
 
 namespace lifecycle::customer {
 
@@ -9,6 +10,7 @@ struct Shop {
     pg_tz* zone;
     std::string_view currency;  // empty: currencies are not looked at
     Interval delivery_time;     // from shipping to arrival, where the shop does not say
+    rules::LeapDay leap_birthday;
 };
 
 const Shop& current_shop();

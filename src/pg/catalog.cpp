@@ -79,6 +79,10 @@ Oid extension_owner() {
     return owner;
 }
 
+bool is_ours(Oid function) {
+    return getExtensionOfObject(ProcedureRelationId, function) == get_extension_oid("pg_lifecycle", true);
+}
+
 uint64 config_generation() {
     table_oid(Table::shop);  // the callback recognises the table by its oid
     return configuration;

@@ -15,6 +15,8 @@ enum class Table {
 bool extension_exists();
 Oid table_oid(Table table);  // error if the extension is not there
 Oid extension_owner();
+// Whether a function came with this extension.
+bool is_ours(Oid function);
 
 // Grows whenever configuration may have changed: what was built from it under an older number must be built anew. DML on a
 // configuration table calls config_changed(); the server's own invalidation messages carry it to every session at commit.

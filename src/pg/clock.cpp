@@ -57,6 +57,19 @@ pg_tz* zone_of(const char* customer_zone, pg_tz* shop_zone) {
 
 void restore_zone(pg_tz* previous) { session_timezone = previous; }
 
+rules::ZoneRule Zone::at(rules::Instant t) const {
+    constexpr pg_time_t kEpoch = static_cast<pg_time_t>(POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * SECS_PER_DAY;
+    pg_time_t seconds = static_cast<pg_time_t>(t / USECS_PER_SEC - (t % USECS_PER_SEC < 0)) + kEpoch;
+    pg_time_t boundary;
+    long before, after;
+    int before_dst, after_dst;
+    int found = pg_next_dst_boundary(&seconds, &before, &before_dst, &boundary, &after, &after_dst, tz);
+    if (found < 0) return {0, rules::kNever};
+    return {before * USECS_PER_SEC, found == 0 ? rules::kNever : static_cast<rules::Instant>(boundary - kEpoch) * USECS_PER_SEC};
+}
+
+rules::Wall wall_of(rules::Instant t, Zone zone) { return t + zone.at(t).offset; }
+
 }  // namespace lifecycle::pg
 
 using namespace lifecycle;

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "pg/postgres.hpp"
-#include "rules/instant.hpp"
+#include "rules/calendar.hpp"
 
 namespace lifecycle::pg {
 
@@ -41,5 +41,13 @@ void keep_zone(F&& body) {
 
 // The zone in which a customer's days are counted: the customer's, then the shop's, then UTC. Either may be null or unknown.
 pg_tz* zone_of(const char* customer_zone, pg_tz* shop_zone);
+
+// A zone as rules/calendar.hpp wants to see it.
+struct Zone {
+    pg_tz* tz;
+    rules::ZoneRule at(rules::Instant t) const;
+};
+inline Zone zone_in_force() { return {session_timezone}; }
+rules::Wall wall_of(rules::Instant t, Zone zone);
 
 }  // namespace lifecycle::pg

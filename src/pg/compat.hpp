@@ -58,11 +58,13 @@ inline bool walk_expression(Node* node, bool (*walker)(Node*, Context*), Context
 #endif
 }
 
-inline bool walk_raw_expression(Node* node, bool (*walker)(Node*, void*), void* context) {
+template <class Context>
+inline bool walk_raw_expression(Node* node, bool (*walker)(Node*, Context*), Context* context) {
+    auto* untyped = const_cast<void*>(static_cast<const void*>(context));
 #if PG_VERSION_NUM >= 160000
-    return raw_expression_tree_walker(node, walker, context);
+    return raw_expression_tree_walker(node, reinterpret_cast<tree_walker_callback>(reinterpret_cast<void (*)()>(walker)), untyped);
 #else
-    return raw_expression_tree_walker(node, reinterpret_cast<bool (*)()>(reinterpret_cast<void (*)()>(walker)), context);
+    return raw_expression_tree_walker(node, reinterpret_cast<bool (*)()>(reinterpret_cast<void (*)()>(walker)), untyped);
 #endif
 }
 

@@ -1,5 +1,6 @@
 #include "pg/expression.hpp"
 
+#include "pg/catalog.hpp"
 #include "pg/text.hpp"
 
 namespace lifecycle::pg {
@@ -20,7 +21,6 @@ bool depends_on_zone_only(Oid function) {
     switch (function) {
         case F_TIMESTAMPTZ_PL_INTERVAL:
         case F_TIMESTAMPTZ_MI_INTERVAL:
-        case F_INTERVAL_PL_TIMESTAMPTZ:
         case F_DATE_TIMESTAMPTZ:
         case F_TIMESTAMPTZ_DATE:
         case F_TIMESTAMPTZ_TIMESTAMP:
@@ -28,25 +28,59 @@ bool depends_on_zone_only(Oid function) {
         case F_DATE_TRUNC_TEXT_TIMESTAMPTZ:
         case F_DATE_PART_TEXT_TIMESTAMPTZ:
         case F_EXTRACT_TEXT_TIMESTAMPTZ:
+        case F_INTERVAL_PL_TIMESTAMPTZ:
+        case F_DATE_TRUNC_TEXT_TIMESTAMPTZ_TEXT:
+        case F_DATE_LT_TIMESTAMPTZ: case F_DATE_LE_TIMESTAMPTZ: case F_DATE_EQ_TIMESTAMPTZ:
+        case F_DATE_GT_TIMESTAMPTZ: case F_DATE_GE_TIMESTAMPTZ: case F_DATE_NE_TIMESTAMPTZ:
+        case F_TIMESTAMPTZ_LT_DATE: case F_TIMESTAMPTZ_LE_DATE: case F_TIMESTAMPTZ_EQ_DATE:
+        case F_TIMESTAMPTZ_GT_DATE: case F_TIMESTAMPTZ_GE_DATE: case F_TIMESTAMPTZ_NE_DATE:
+        case F_TIMESTAMP_LT_TIMESTAMPTZ: case F_TIMESTAMP_LE_TIMESTAMPTZ: case F_TIMESTAMP_EQ_TIMESTAMPTZ:
+        case F_TIMESTAMP_GT_TIMESTAMPTZ: case F_TIMESTAMP_GE_TIMESTAMPTZ: case F_TIMESTAMP_NE_TIMESTAMPTZ:
+        case F_TIMESTAMPTZ_LT_TIMESTAMP: case F_TIMESTAMPTZ_LE_TIMESTAMP: case F_TIMESTAMPTZ_EQ_TIMESTAMP:
+        case F_TIMESTAMPTZ_GT_TIMESTAMP: case F_TIMESTAMPTZ_GE_TIMESTAMP: case F_TIMESTAMPTZ_NE_TIMESTAMP:
             return true;
         default:
             return false;
     }
 }
 
+bool is_replaced(Oid function, const ExpressionRules* rules) {
+    if (rules->functions.empty() || !is_ours(function)) return false;
+    const char* name = get_func_name(function);
+    for (const char* known : rules->functions) {
+        if (strcmp(name, known) == 0) return true;
+    }
+    return false;
+}
+
+// With one argument: counts to the beginning of today.
+bool is_age(Oid function) { return function == F_AGE_TIMESTAMPTZ || function == F_AGE_TIMESTAMP; }
+
 bool refused_function(Oid function, void* context) {
     auto* check = static_cast<Check*>(context);
     check->culprit = function;
-    if (function >= FirstNormalObjectId) return true;
+    if (function >= FirstNormalObjectId) return !is_replaced(function, check->rules);
+    if (check->rules->clock && is_age(function)) return false;
     if (func_volatile(function) == PROVOLATILE_IMMUTABLE) return false;
     if (is_harmless_stable(function)) return false;
     return !(check->rules->in_zone && depends_on_zone_only(function));
 }
 
 bool is_now(Node* node) {
-    if (IsA(node, FuncExpr)) return castNode(FuncExpr, node)->funcid == F_NOW;
-    if (IsA(node, SQLValueFunction)) return castNode(SQLValueFunction, node)->op == SVFOP_CURRENT_TIMESTAMP;
-    return false;
+    if (IsA(node, FuncExpr)) {
+        Oid function = castNode(FuncExpr, node)->funcid;
+        if (function < FirstNormalObjectId) return function == F_NOW;
+        return is_ours(function) && strcmp(get_func_name(function), "now") == 0;
+    }
+    if (!IsA(node, SQLValueFunction)) return false;
+    switch (castNode(SQLValueFunction, node)->op) {
+        case SVFOP_CURRENT_TIMESTAMP:
+        case SVFOP_CURRENT_DATE:
+        case SVFOP_LOCALTIMESTAMP:
+            return true;
+        default:
+            return false;
+    }
 }
 
 [[noreturn]] void refuse(Node* node, const Check* check, const char* problem, const char* hint) {
@@ -59,7 +93,10 @@ bool is_now(Node* node) {
     const char* name = get_func_name(function);
     const char* hint;
     if (function >= FirstNormalObjectId)
-        hint = "Only functions that are part of PostgreSQL can be used here, so that no code of anybody's runs with another's rights.";
+        hint = check->rules->functions.empty()
+                   ? "Only functions that are part of PostgreSQL can be used here, so that no code of anybody's runs with another's rights."
+                   : "Only functions that are part of PostgreSQL, and those of pg_lifecycle that are made for predicates, can be used "
+                     "here, so that no code of anybody's runs with another's rights.";
     else if (function == F_TEXTANYCAT || function == F_ANYTEXTCAT)
         hint = "Cast what is joined to text, as in 'c' || customer_id::text.";
     else if (func_volatile(function) == PROVOLATILE_VOLATILE)
@@ -140,13 +177,12 @@ bool is_star(Node* node) {
 }
 
 // 'now' and its like become a constant when they are read: they would be frozen at the instant of compilation.
-bool refuse_moving_literals(Node* node, void* context) {
+bool refuse_moving_literals(Node* node, Check* check) {
     if (node == nullptr) return false;
     if (IsA(node, A_Const) && !castNode(A_Const, node)->isnull && IsA(&castNode(A_Const, node)->val, String)) {
         const char* text = strVal(&castNode(A_Const, node)->val);
         for (const char* word : {"now", "today", "tomorrow", "yesterday"}) {
             if (pg_strcasecmp(text, word) != 0) continue;
-            auto* check = static_cast<Check*>(context);
             ereport(ERROR, errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
                     errmsg("the literal \"%s\" cannot be used in %s", text, check->rules->what),
                     errdetail("It would mean the moment at which the expression was compiled, for ever."),
@@ -155,7 +191,7 @@ bool refuse_moving_literals(Node* node, void* context) {
         }
         return false;
     }
-    return walk_raw_expression(node, refuse_moving_literals, context);
+    return walk_raw_expression(node, refuse_moving_literals, check);
 }
 
 // A text is one expression and nothing else: this parse mode would accept FROM, WHERE, LIMIT and the rest as well.
@@ -198,10 +234,44 @@ Node* coerce(ParseState* state, Node* expression, const ExpressionRules& rules) 
     return coerced;
 }
 
+Node* call(Oid function, Oid result, List* args) {
+    return reinterpret_cast<Node*>(makeFuncExpr(function, result, args, InvalidOid, InvalidOid, COERCE_EXPLICIT_CALL));
+}
+
+// Every word for the present in terms of $1: CURRENT_DATE is its day, age(x) is counted from the beginning of that.
 Node* now_to_parameter(Node* node, void* context) {
     if (node == nullptr) return nullptr;
-    if (is_now(node)) return instant_parameter(kClockParameter, exprLocation(node));
+    if (is_now(node)) {
+        Node* clock = parameter_node(kClockParameter, TIMESTAMPTZOID, exprLocation(node));
+        if (!IsA(node, SQLValueFunction)) return clock;
+        auto op = castNode(SQLValueFunction, node)->op;
+        if (op == SVFOP_CURRENT_DATE) return call(F_DATE_TIMESTAMPTZ, DATEOID, list_make1(clock));
+        if (op == SVFOP_LOCALTIMESTAMP) return call(F_TIMESTAMP_TIMESTAMPTZ, TIMESTAMPOID, list_make1(clock));
+        return clock;
+    }
+    if (IsA(node, FuncExpr) && is_age(castNode(FuncExpr, node)->funcid)) {
+        auto* age = castNode(FuncExpr, node);
+        bool zoned = age->funcid == F_AGE_TIMESTAMPTZ;
+        Node* clock = parameter_node(kClockParameter, TIMESTAMPTZOID, exprLocation(node));
+        Node* today = call(F_DATE_TIMESTAMPTZ, DATEOID, list_make1(clock));
+        Node* midnight = call(zoned ? F_TIMESTAMPTZ_DATE : F_TIMESTAMP_DATE, zoned ? TIMESTAMPTZOID : TIMESTAMPOID, list_make1(today));
+        Node* since = now_to_parameter(static_cast<Node*>(linitial(age->args)), context);
+        return call(zoned ? F_AGE_TIMESTAMPTZ_TIMESTAMPTZ : F_AGE_TIMESTAMP_TIMESTAMP, INTERVALOID, list_make2(midnight, since));
+    }
     return mutate_expression(node, now_to_parameter, context);
+}
+
+// Writes the schema before the functions of ours that may be written without.
+bool qualify_functions(Node* node, const ExpressionRules* rules) {
+    if (node == nullptr) return false;
+    if (IsA(node, FuncCall) && list_length(castNode(FuncCall, node)->funcname) == 1) {
+        auto* called = castNode(FuncCall, node);
+        for (const char* known : rules->functions) {
+            if (strcmp(strVal(linitial(called->funcname)), known) == 0)
+                called->funcname = list_make2(makeString(pstrdup("lifecycle")), linitial(called->funcname));
+        }
+    }
+    return walk_raw_expression(node, qualify_functions, rules);
 }
 
 bool collect_columns(Node* node, Bitmapset** columns) {
@@ -213,10 +283,10 @@ bool collect_columns(Node* node, Bitmapset** columns) {
     return walk_expression(node, collect_columns, columns);
 }
 
-bool find_parameter(Node* node, void*) {
+bool collect_parameters(Node* node, Bitmapset** parameters) {
     if (node == nullptr) return false;
-    if (IsA(node, Param)) return true;
-    return walk_expression(node, find_parameter, static_cast<void*>(nullptr));
+    if (IsA(node, Param)) *parameters = bms_add_member(*parameters, castNode(Param, node)->paramid);
+    return walk_expression(node, collect_parameters, parameters);
 }
 
 }  // namespace
@@ -232,6 +302,7 @@ Node* compile_expression(const char* text, Relation relation, const ExpressionRu
     addNSItemToQuery(state, row, true, true, true);
     Check check{&rules, state, InvalidOid};
     refuse_moving_literals(raw, &check);
+    if (!rules.functions.empty()) qualify_functions(raw, &rules);
     Node* expression = transformExpr(state, raw, EXPR_KIND_WHERE);
     expression = coerce(state, expression, rules);
     assign_expr_collations(state, expression);
@@ -244,11 +315,11 @@ Node* compile_expression(const char* text, Relation relation, const ExpressionRu
     return expression;
 }
 
-Node* instant_parameter(int number, int location) {
+Node* parameter_node(int number, Oid type, int location) {
     auto* parameter = makeNode(Param);
     parameter->paramkind = PARAM_EXTERN;
     parameter->paramid = number;
-    parameter->paramtype = TIMESTAMPTZOID;
+    parameter->paramtype = type;
     parameter->paramtypmod = -1;
     parameter->location = location;
     return reinterpret_cast<Node*>(parameter);
@@ -268,15 +339,15 @@ ErrorContextCallback point_into(const char* text) {
     return callback;
 }
 
-Evaluator* make_evaluator(TupleDesc row, int parameters) {
+Evaluator* make_evaluator(TupleDesc row, std::span<const Oid> parameters) {
     auto* evaluator = static_cast<Evaluator*>(palloc0(sizeof(Evaluator)));
     evaluator->context = CreateStandaloneExprContext();
     evaluator->slot = MakeSingleTupleTableSlot(row, &TTSOpsVirtual);
     evaluator->context->ecxt_scantuple = evaluator->slot;
-    if (parameters > 0) {
-        evaluator->parameters = makeParamList(parameters);
-        for (int i = 0; i < parameters; ++i) {
-            evaluator->parameters->params[i].ptype = TIMESTAMPTZOID;
+    if (!parameters.empty()) {
+        evaluator->parameters = makeParamList(static_cast<int>(parameters.size()));
+        for (size_t i = 0; i < parameters.size(); ++i) {
+            evaluator->parameters->params[i].ptype = parameters[i];
             evaluator->parameters->params[i].isnull = true;
         }
         evaluator->context->ecxt_param_list_info = evaluator->parameters;
@@ -295,7 +366,13 @@ void set_parameter(Evaluator* evaluator, int number, Datum value, bool null) {
     parameter.isnull = null;
 }
 
-bool has_parameters(Node* expression) { return find_parameter(expression, nullptr); }
+bool has_parameters(Node* expression) { return !bms_is_empty(parameters_of(expression)); }
+
+Bitmapset* parameters_of(Node* expression) {
+    Bitmapset* parameters = nullptr;
+    collect_parameters(expression, &parameters);
+    return parameters;
+}
 
 Bitmapset* columns_of(Node* expression) {
     Bitmapset* columns = nullptr;

@@ -5,6 +5,7 @@
 #pragma once
 
 #include "pg/array.hpp"
+#include "rules/calendar.hpp"
 
 namespace lifecycle::pg {
 
@@ -14,10 +15,12 @@ struct ExpressionRules {
     bool clock = false;     // now() is allowed and stands for parameter $1
     bool in_zone = false;   // functions that depend on TimeZone are allowed: the caller evaluates in a zone of its choice
     int columns = 0;        // how many leading columns may be used, 0: all
+    // Functions of ours that the caller knows how to replace, by their names; they may be written without the schema.
+    std::span<const char* const> functions = {};
 };
 
 inline constexpr int kClockParameter = 1;
-Node* instant_parameter(int number, int location);
+Node* parameter_node(int number, Oid type, int location);
 
 // Parses, checks and coerces; an error names the position in `text` and a way out.
 Node* compile_expression(const char* text, Relation relation, const ExpressionRules& rules);
@@ -26,20 +29,32 @@ Node* compile_expression(const char* text, Relation relation, const ExpressionRu
 // carried it.
 ErrorContextCallback point_into(const char* text);
 
-// A clock comparison that was found in a predicate: now <op> edge (op: rules::ClockComparison).
+// A comparison of the clock with something that does not depend on it, the edge.
 struct ClockTerm {
-    int op;
-    int edge;  // index into the edges
+    int op;            // of rules::ClockComparison
+    int parameter;     // that stands for the edge: a timestamptz, or with `wall` a timestamp
+    bool wall;         // the wall clock is compared, not the instant
+    rules::Unit unit;  // and truncated first, as in now()::date
+    pg_tz* zone;       // of the wall clock; nullptr: the one in force
 };
 
-// Takes predicates apart into what depends on the clock and what does not. Each comparison with now() becomes
-// "$1 op $k", where $k stands for an edge: an expression without the clock, such as last_order_at + interval '60 days'. The edges
-// of one row are computed once; then the predicate can be judged at any instant, and the instants at which it can change are known.
-// Counting from the anchor (column + interval) rather than back from now is what makes "60 days later" mean the same for everybody.
+// Takes predicates apart into what depends on the clock and what does not. Each comparison with now() becomes "clock op $k", where the
+// clock is $1, maybe as a wall clock and truncated, and $k stands for an edge: an expression without the clock, such as last_order_at +
+// interval '60 days'. The edges of one row are computed once; then the predicate can be judged at any instant, and the instants at which
+// it can change are known. Counting from the anchor (column + interval) rather than back from now is what makes "60 days later" mean the
+// same for everybody.
 struct ClockTerms {
-    List* edges = NIL;  // of Node*
+    struct Edge {
+        Node* expression;
+        int parameter;
+    };
+    Array<Oid> parameters;  // the types of $1 (the clock), $2, ...
+    Array<Edge> edges;
     Array<ClockTerm> terms;
 };
+
+// A parameter that the caller gives a value before each evaluation.
+Node* new_parameter(ClockTerms* terms, Oid type);
 
 Node* split_clock(Node* predicate, const char* text, const char* what, ClockTerms* into);
 
@@ -50,7 +65,7 @@ struct Evaluator {
     ParamListInfo parameters;
 };
 
-Evaluator* make_evaluator(TupleDesc row, int parameters);
+Evaluator* make_evaluator(TupleDesc row, std::span<const Oid> parameters);
 ExprState* prepare(Node* expression, Evaluator* evaluator);
 void set_parameter(Evaluator* evaluator, int number, Datum value, bool null);
 
@@ -62,6 +77,7 @@ inline void forget_row(Evaluator* evaluator) { ResetExprContext(evaluator->conte
 
 // Whether an expression depends on the clock, or on an edge once it has been split: users cannot write parameters of their own.
 bool has_parameters(Node* expression);
+Bitmapset* parameters_of(Node* expression);
 
 // The columns an expression reads, as a set of column numbers.
 Bitmapset* columns_of(Node* expression);

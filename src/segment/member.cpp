@@ -1,12 +1,42 @@
 #include "segment/member.hpp"
 
+#include <algorithm>
 #include <cstring>
 
+#include "customer/shop.hpp"
+#include "pg/clock.hpp"
 #include "pg/guard.hpp"
+#include "pg/money.hpp"
 #include "pg/text.hpp"
 #include "rules/flips.hpp"
+#include "segment/anniversary.hpp"
 
 namespace lifecycle::segment {
+
+namespace {
+
+// Up to here looking at each is faster than sorting them.
+constexpr size_t kFewFlips = 32;
+
+}  // namespace
+
+Workshop make_workshop(const Segments& all) {
+    Workshop shop{};
+    for (size_t i = 0; i < all.calls.facts.size; ++i) shop.countings.push({});
+    for (size_t i = 0; i < all.calls.anniversaries.size; ++i) shop.anniversaries.push({});
+    return shop;
+}
+
+// False: NULL, or an error while each predicate is judged by itself.
+bool Customer::value_of(ExprState* state, Datum* value) {
+    bool null = true;
+    if (!careful) {
+        *value = pg::evaluate(state, all.evaluator, &null);
+        return !null;
+    }
+    ErrorData* error = pg::attempt([&] { *value = pg::evaluate(state, all.evaluator, &null); });
+    return error == nullptr && !null;
+}
 
 void Customer::become(const Row& row) {
     pg::Evaluator* e = all.evaluator;
@@ -16,39 +46,123 @@ void Customer::become(const Row& row) {
     memcpy(e->slot->tts_isnull, row.nulls, sizeof row.nulls);
     ExecStoreVirtualTuple(e->slot);
 
-    for (size_t i = 0; i < all.edges.size; ++i) {
-        bool null = true;
-        Datum edge = 0;
-        if (careful) {
-            ErrorData* error = pg::attempt([&] { edge = pg::evaluate(all.edges[i], e, &null); });
-            if (error != nullptr) null = true;
-        } else {
-            edge = pg::evaluate(all.edges[i], e, &null);
-        }
-        pg::set_parameter(e, static_cast<int>(i) + 2, edge, null);
+    for (const Edge& edge : all.edges) {
+        Datum value = 0;
+        bool known = value_of(edge.state, &value);
+        pg::set_parameter(e, edge.parameter, value, !known);
     }
-    flip_count = 0;
-    for (const pg::ClockTerm& term : all.terms) {
-        const ParamExternData& edge = e->parameters->params[term.edge + 1];
+    shop.flips.clear();
+    auto note = [&](Instant flip) {
+        if (rules::is_finite(flip)) shop.flips.push(flip);
+    };
+    for (const pg::ClockTerm& term : all.calls.clock.terms) {
+        const ParamExternData& edge = e->parameters->params[term.parameter - 1];
         if (edge.isnull) continue;
-        auto f = rules::flips_of(static_cast<rules::ClockComparison>(term.op), DatumGetTimestampTz(edge.value));
-        if (f.first != rules::kNever) flips[flip_count++] = f.first;
-        if (f.second != rules::kNever) flips[flip_count++] = f.second;
+        auto op = static_cast<rules::ClockComparison>(term.op);
+        Instant at = DatumGetTimestampTz(edge.value);
+        if (!term.wall && term.unit == rules::Unit::none) {
+            auto f = rules::flips_of(op, at);
+            note(f.first);
+            note(f.second);
+        } else if (rules::is_within_calendar(at)) {
+            pg::Zone zone = term.zone != nullptr ? pg::Zone{term.zone} : pg::zone_in_force();
+            rules::flips_of_wall(op, term.unit, term.wall ? at : pg::wall_of(at, zone), zone, note);
+        }
     }
+    for (size_t i = 0; i < all.calls.facts.size; ++i) {
+        count(i);
+        for (const rules::Total& t : shop.countings[i].window.begun) note(t.at);
+        for (const rules::Total& t : shop.countings[i].window.ended) note(t.at);
+    }
+    for (size_t i = 0; i < all.calls.anniversaries.size; ++i) find_anniversary(i);
+    if (shop.flips.size > kFewFlips) std::sort(shop.flips.begin(), shop.flips.end());
+}
+
+// Which deeds a call counts, and until when each of them does.
+void Customer::count(size_t i) {
+    const FactCall& call = all.calls.facts[i];
+    Counting& c = shop.countings[i];
+    if (c.built && call.constant) return;
+    c.built = true;
+    c.window = {};
+    c.counted.clear();
+    Datum what = 0, span = 0;
+    c.known = (call.what_state == nullptr || value_of(call.what_state, &what)) &&
+              (call.span_state == nullptr || value_of(call.span_state, &span));
+    if (!c.known || deeds == nullptr) return;
+
+    const Interval* lasts = call.span_state != nullptr ? DatumGetIntervalP(span) : nullptr;
+    auto wanted = call.what_state != nullptr ? pg::view(what) : std::string_view{};
+    auto take = [&](Instant from, rules::Decimal amount) {
+        c.counted.push({from, lasts != nullptr ? pg::add_interval(from, lasts) : rules::kNever, amount});
+    };
+    if (call.looks == Looks::at_purchases) {
+        for (const Purchase& p : deeds->purchases) {
+            if (p.order || call.result == FactCall::Result::amount) take(p.at, p.amount);
+        }
+    } else if (call.looks == Looks::at_items) {
+        for (const Item& item : deeds->items) {
+            if (item.product == wanted || item.category == wanted) take(item.at, {});
+        }
+    } else {
+        for (const Event& event : deeds->events) {
+            bool counts = call.views_only ? event.is_view && (event.product == wanted || event.category == wanted) : event.name == wanted;
+            if (counts) take(event.at, {});
+        }
+    }
+    c.begun.reserve(c.counted.size);
+    c.ended.reserve(c.counted.size);
+    if (!rules::make_window(c.counted.span(), {c.begun.data, c.counted.size}, {c.ended.data, c.counted.size}, &c.window))
+        ereport(ERROR, errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE), errmsg("what a customer has spent is out of range"));
+}
+
+void Customer::find_anniversary(size_t i) {
+    const AnniversaryCall& call = all.calls.anniversaries[i];
+    Anniversary& a = shop.anniversaries[i];
+    Datum of = 0, before = 0;
+    a.known = value_of(call.of_state, &of) && !DATE_NOT_FINITE(DatumGetDateADT(of)) &&
+              (call.before_state == nullptr || value_of(call.before_state, &before));
+    if (!a.known) return;
+    a.of = rules::date_of(DatumGetDateADT(of));
+    a.first_year = call.of_birth ? a.of.year : a.of.year + 1;
+    a.before = call.before_state != nullptr ? DatumGetIntervalP(before) : nullptr;
+    a.leap = customer::current_shop().leap_birthday;
 }
 
 Instant Customer::next_flip(Instant after) const {
     Instant next = rules::kNever;
-    for (size_t i = 0; i < flip_count; ++i) {
-        if (flips[i] > after && flips[i] < next) next = flips[i];
+    const pg::Array<Instant>& flips = shop.flips;
+    if (flips.size > kFewFlips) {
+        const Instant* found = std::upper_bound(flips.begin(), flips.end(), after);
+        if (found != flips.end()) next = *found;
+    } else {
+        for (Instant flip : flips) {
+            if (flip > after && flip < next) next = flip;
+        }
+    }
+    for (const Anniversary& a : shop.anniversaries) {
+        each_flip(a, after, [&](Instant flip) {
+            if (flip > after && flip < next) next = flip;
+        });
     }
     return next;
 }
 
 Instant Customer::previous_flip(Instant at_or_before) const {
     Instant previous = rules::kBeginning;
-    for (size_t i = 0; i < flip_count; ++i) {
-        if (flips[i] <= at_or_before && flips[i] > previous) previous = flips[i];
+    const pg::Array<Instant>& flips = shop.flips;
+    if (flips.size > kFewFlips) {
+        const Instant* found = std::upper_bound(flips.begin(), flips.end(), at_or_before);
+        if (found != flips.begin()) previous = found[-1];
+    } else {
+        for (Instant flip : flips) {
+            if (flip <= at_or_before && flip > previous) previous = flip;
+        }
+    }
+    for (const Anniversary& a : shop.anniversaries) {
+        each_flip(a, at_or_before, [&](Instant flip) {
+            if (flip <= at_or_before && flip > previous) previous = flip;
+        });
     }
     return previous;
 }
@@ -67,12 +181,28 @@ bool Customer::holds(size_t i) {
 }
 
 void Customer::evaluate(Instant at, rules::Held into) {
-    pg::set_parameter(all.evaluator, pg::kClockParameter, TimestampTzGetDatum(at), false);
-    uint8 found = 0;  // the dimension in which a segment has been found
-    for (size_t i = 0; i < count(); ++i) {
+    pg::Evaluator* e = all.evaluator;
+    pg::set_parameter(e, pg::kClockParameter, TimestampTzGetDatum(at), false);
+    MemoryContext caller = MemoryContextSwitchTo(e->context->ecxt_per_tuple_memory);
+    for (size_t i = 0; i < all.calls.facts.size; ++i) {
+        const FactCall& call = all.calls.facts[i];
+        rules::Total total = rules::at(shop.countings[i].window, at);
+        Datum value = call.result == FactCall::Result::count ? Int64GetDatum(total.count)
+                      : call.result == FactCall::Result::any ? BoolGetDatum(total.count > 0)
+                                                             : pg::to_numeric(total.amount);
+        pg::set_parameter(e, call.parameter, value, !shop.countings[i].known);
+    }
+    for (size_t i = 0; i < all.calls.anniversaries.size; ++i) {
+        const Anniversary& a = shop.anniversaries[i];
+        pg::set_parameter(e, all.calls.anniversaries[i].parameter, BoolGetDatum(a.known && celebrates(a, at)), !a.known);
+    }
+    MemoryContextSwitchTo(caller);
+    uint8 found[256] = {};  // the dimensions in which a segment has been found
+    for (uint32 i : all.order) {
         uint8 dimension = all.dimensions[i];
-        into[i] = (dimension == 0 || dimension != found) && holds(i);
-        if (into[i] && dimension != 0) found = dimension;
+        into[i] = !found[dimension] && holds(i);
+        if (into[i] && dimension != 0) found[dimension] = 1;
+        if (all.list[i].parameter != 0) pg::set_parameter(e, all.list[i].parameter, BoolGetDatum(into[i] != 0), false);
     }
 }
 

@@ -3,6 +3,7 @@
 
 #include "customer/change.hpp"
 #include "rules/membership.hpp"
+#include "segment/facts.hpp"
 #include "segment/predicates.hpp"
 
 namespace lifecycle::segment {
@@ -30,11 +31,39 @@ struct TakenBack {
     Instant left;
 };
 
+// What a FactCall counts for one customer, worked out once and kept while the row's columns change, unless it depends on them.
+struct Counting {
+    bool built;
+    bool known;  // false: an argument is NULL
+    rules::Window window;
+    pg::Array<rules::Counted> counted;
+    pg::Array<rules::Total> begun, ended;
+};
+
+// The day of an AnniversaryCall.
+struct Anniversary {
+    bool known;
+    rules::Date of;
+    int first_year;
+    const Interval* before;  // nullptr: on the day itself
+    rules::LeapDay leap;
+};
+
+// Room for what is known of one customer at a time, reused for the next.
+struct Workshop {
+    pg::Array<Counting> countings;
+    pg::Array<Anniversary> anniversaries;
+    pg::Array<Instant> flips;
+};
+Workshop make_workshop(const Segments& all);
+
 // One customer while memberships are worked out; the World of rules/membership.hpp.
 struct Customer {
     const Segments& all;
     Change& change;
     Writes& writes;
+    Workshop& shop;
+    const Deeds* deeds;                     // nullptr: no predicate looks at them
     std::span<const TakenBack> taken_back;  // of the whole batch
     bool replaying;                         // what is entered now is history
     bool careful;  // a predicate has raised an error: judge each by itself
@@ -44,13 +73,14 @@ struct Customer {
     rules::Held held;
     std::span<Instant> since;
     rules::Held scratch;
-    std::span<Instant> flips;
-    size_t flip_count;
 
     size_t count() const { return all.list.size; }
 
     // From here on the customer is what `row` says.
     void become(const Row& row);
+    bool value_of(ExprState* state, Datum* value);
+    void count(size_t call);
+    void find_anniversary(size_t call);
     Instant next_flip(Instant after) const;
     Instant previous_flip(Instant at_or_before) const;
     bool holds(size_t i);

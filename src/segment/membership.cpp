@@ -117,7 +117,7 @@ pg::Array<TakenBack> take_back_stays(Batch batch) {
 }
 
 bool nothing_to_do(const Change& change) {
-    return change.existed && !change.from_scratch && !change.replay && change.moments.empty() && !profile_changed(change) &&
+    return change.existed && !change.from_scratch && !change.replay && change.moments.empty() && change.facts.empty() &&
            change.before.instant(kNextChangeAt, rules::kNever) > change.now;
 }
 
@@ -168,17 +168,25 @@ void classify(Batch batch) {
     Writes writes;
     pg::Array<TakenBack> taken_back = take_back_stays(batch);
     auto bytes = pg::zeroed<uint8>(3 * n + 1);
-    auto instants = pg::zeroed<Instant>(2 * n + 2 * all.terms.size + 1);
+    auto instants = pg::zeroed<Instant>(2 * n + 1);
+    Workshop shop = make_workshop(all);
+    pg::Array<Change*> concerned;
+    for (Change& change : batch) {
+        if (nothing_to_do(change)) {
+            change.next_flip = change.before.instant(kNextChangeAt, rules::kNever);
+        } else {
+            concerned.push(&change);
+        }
+    }
+    pg::Array<Deeds> deeds = load_deeds(all.calls, concerned.span());
 
     pg::keep_zone([&] {
-        for (Change& change : batch) {
-            if (nothing_to_do(change)) {
-                change.next_flip = change.before.instant(kNextChangeAt, rules::kNever);
-                continue;
-            }
-            Customer c{all, change, writes, {taken_back.data, taken_back.size}, false, false,
+        for (size_t i = 0; i < concerned.size; ++i) {
+            Change& change = *concerned[i];
+            Customer c{all, change, writes, shop, deeds.empty() ? nullptr : &deeds[i], {taken_back.data, taken_back.size}, false, false,
                        bytes.subspan(0, n), instants.subspan(0, n), bytes.subspan(n, n), instants.subspan(n, n),
-                       bytes.subspan(2 * n, n), instants.subspan(2 * n, 2 * all.terms.size), 0};
+                       bytes.subspan(2 * n, n)};
+            for (Counting& counting : shop.countings) counting.built = false;
             Writes before = writes;  // the arrays' sizes, to forget what a failed try has added
             size_t signals = change.signals.size;
             std::fill(bytes.begin(), bytes.end(), 0);
@@ -193,6 +201,7 @@ void classify(Batch batch) {
             writes.unbroken_since.size = before.unbroken_since.size;
             change.signals.size = signals;
             std::fill(bytes.begin(), bytes.end(), 0);
+            for (Counting& counting : shop.countings) counting.built = false;
             c.replaying = false;
             c.careful = true;
             classify_one(c);

@@ -35,31 +35,129 @@ void refuse_derived_columns(Node* predicate, const char* what) {
     if (name != nullptr)
         ereport(ERROR, errcode(ERRCODE_FEATURE_NOT_SUPPORTED), errmsg("column \"%s\" cannot be used in %s", name, what),
                 errdetail("It is itself worked out from the segments."),
-                errhint("Repeat the predicate of the segment that is meant."));
+                errhint("Ask for the segment that is meant, as in in_segment('active')."));
 }
 
-}  // namespace
-
-// From text to an expression in which every comparison with the clock stands by itself.
-static Node* compile(const char* name, const char* text, Relation customer, pg::ClockTerms* terms) {
-    const char* what = psprintf("the predicate of segment \"%s\"", name);
+// From text to an expression in which every comparison with the clock stands by itself and every call of ours is a parameter.
+Node* compile(const char* what, const char* text, Relation customer, int user, Calls* calls) {
     Node* predicate = pg::compile_expression(
-        text, customer, {.what = what, .type = BOOLOID, .clock = true, .in_zone = true, .columns = kDocumentedColumns});
+        text, customer,
+        {.what = what, .type = BOOLOID, .clock = true, .in_zone = true, .columns = kDocumentedColumns, .functions = kFunctions});
     refuse_derived_columns(predicate, what);
-    return pg::split_clock(predicate, text, what, terms);
+    predicate = replace_calls(predicate, text, what, user, calls);
+    return pg::split_clock(predicate, text, what, &calls->clock);
 }
 
-const Segments& refresh_segments() {
-    if (segments.is_current()) return *segments.value;
-    MemoryContext caller = segments.begin();
-    auto* fresh = pg::make<Segments>();
-    MemoryContextSwitchTo(caller);
+const char* what_is(std::string_view name) { return psprintf("the predicate of segment \"%s\"", pg::to_cstring(name)); }
+
+// A segment while it is compiled with the others.
+struct Draft {
+    const char* text;
+    Node* predicate;
+    enum { unseen, open, ordered } state;
+};
+
+struct Ordering {
+    Segments* all;
+    pg::Array<Draft> drafts;
+    pg::Array<uint32> path;  // from one that asks to the one that is asked for
+
+    int find(std::string_view name) const {
+        for (size_t i = 0; i < all->list.size; ++i) {
+            if (all->list[i].name_view == name) return static_cast<int>(i);
+        }
+        return -1;
+    }
+
+    [[noreturn]] void refuse(const Reference& r, int code, const char* message, const char* detail, const char* hint) const {
+        const Draft& user = drafts[r.user];
+        ErrorContextCallback callback = pg::point_into(user.text);
+        error_context_stack = &callback;
+        ParseState* state = make_parsestate(nullptr);
+        state->p_sourcetext = user.text;
+        ereport(ERROR, errcode(code), errmsg("%s in %s", message, what_is(all->list[r.user].name_view)),
+                detail ? errdetail("%s", detail) : 0, errhint("%s", hint), parser_errposition(state, r.location));
+    }
+
+    [[noreturn]] void refuse_circle(const Reference& r, uint32 closing) const {
+        StringInfoData circle;
+        initStringInfo(&circle);
+        bool inside = false;
+        for (uint32 i : path) {
+            inside |= i == closing;
+            if (inside) appendStringInfo(&circle, "%s -> ", pg::to_cstring(all->list[i].name_view));
+        }
+        appendStringInfoString(&circle, pg::to_cstring(all->list[closing].name_view));
+        refuse(r, ERRCODE_INVALID_RECURSION, "in_segment() goes in a circle", psprintf("The circle is: %s.", circle.data),
+               "Repeat in one of them what it wants from the other. A segment of a dimension also asks for those of lower rank.");
+    }
+
+    // Puts a segment after all that it asks for: by in_segment(), and in its dimension for those of lower rank.
+    void visit(uint32 i) {
+        drafts[i].state = Draft::open;
+        path.push(i);
+        Segment& segment = all->list[i];
+        segment.timeless = !reads_purchases(drafts[i].predicate) && !asks_for_time(i);
+        for (const Reference& r : all->calls.references) {
+            if (r.user != static_cast<int>(i)) continue;
+            int other = find(r.other);
+            if (other < 0)
+                refuse(r, ERRCODE_UNDEFINED_OBJECT, psprintf("segment \"%s\" does not exist", pg::to_cstring(r.other)), nullptr,
+                       "A segment that another asks for has to be there; change the predicate that asks for it first.");
+            if (drafts[other].state == Draft::open) refuse_circle(r, static_cast<uint32>(other));
+            if (drafts[other].state == Draft::unseen) visit(static_cast<uint32>(other));
+            all->list[other].parameter = r.parameter;
+            segment.timeless &= all->list[other].timeless;
+        }
+        for (uint32 k = 0; k < i; ++k) {
+            if (segment.dimension == 0 || all->list[k].dimension != segment.dimension) continue;
+            if (drafts[k].state == Draft::open) refuse_circle(reference_on_path(k), k);
+            if (drafts[k].state == Draft::unseen) visit(k);
+        }
+        path.size--;
+        drafts[i].state = Draft::ordered;
+        all->order.push(i);
+    }
+
+    // Of a circle that a dimension closes: the in_segment() in it.
+    const Reference& reference_on_path(uint32 from) const {
+        bool inside = false;
+        for (size_t p = 0; p + 1 < path.size; ++p) {
+            inside |= path[p] == from;
+            if (!inside) continue;
+            for (const Reference& r : all->calls.references) {
+                if (r.user == static_cast<int>(path[p]) && find(r.other) == static_cast<int>(path[p + 1])) return r;
+            }
+        }
+        return all->calls.references[0];
+    }
+
+    bool asks_for_time(uint32 i) const {
+        Bitmapset* own = nullptr;
+        for (const Reference& r : all->calls.references) {
+            if (r.user == static_cast<int>(i)) own = bms_add_member(own, r.parameter);
+        }
+        return !bms_is_subset(pg::parameters_of(drafts[i].predicate), own);
+    }
+};
+
+void prepare_all(Segments* all, std::span<const Draft> drafts, Relation customer) {
+    if (all->calls.clock.parameters.empty()) all->calls.clock.parameters.push(TIMESTAMPTZOID);
+    all->evaluator = pg::make_evaluator(CreateTupleDescCopy(RelationGetDescr(customer)), all->calls.clock.parameters.span());
+    for (const pg::ClockTerms::Edge& edge : all->calls.clock.edges)
+        all->edges.push({pg::prepare(edge.expression, all->evaluator), edge.parameter});
+    prepare_calls(&all->calls, all->evaluator);
+    for (size_t i = 0; i < drafts.size(); ++i) all->list[i].predicate = pg::prepare(drafts[i].predicate, all->evaluator);
+}
+
+// Reads and compiles all segments into the context; `alone`, if there is one, comes last and is named so.
+Segments* build(MemoryContext context, const char* alone) {
+    MemoryContext caller = CurrentMemoryContext;
     uint64 rows = read_segments.run();
     Relation customer = table_open(pg::table_oid(pg::Table::customer), AccessShareLock);
-    MemoryContextSwitchTo(segments.context);
-
-    pg::ClockTerms terms;
-    pg::Array<Node*> predicates;
+    MemoryContextSwitchTo(context);
+    auto* fresh = pg::make<Segments>();
+    Ordering ordering{fresh, {}, {}};
     for (uint64 i = 0; i < rows; ++i) {
         Segment s{};
         s.id = DatumGetInt32(pg::cell(i, 1).value);
@@ -70,28 +168,49 @@ const Segments& refresh_segments() {
         s.dimension = none ? 0 : static_cast<uint8>(DatumGetInt32(pg::cell(i, 5).value));
         if (dimension == "lifecycle") fresh->lifecycle_dimension = s.dimension;
         if (dimension == "engagement") fresh->engagement_dimension = s.dimension;
-        Node* predicate = compile(pg::to_cstring(s.name_view), pg::to_cstring(pg::view(pg::cell(i, 3).value)), customer, &terms);
-        s.timeless = !pg::has_parameters(predicate) && !reads_purchases(predicate);
-        predicates.push(predicate);
         fresh->list.push(s);
         fresh->dimensions.push(s.dimension);
+        ordering.drafts.push({pg::to_cstring(pg::view(pg::cell(i, 3).value)), nullptr, Draft::unseen});
     }
-    fresh->terms = terms.terms;
-    fresh->evaluator = pg::make_evaluator(CreateTupleDescCopy(RelationGetDescr(customer)), 1 + list_length(terms.edges));
-    ListCell* c;
-    foreach (c, terms.edges) fresh->edges.push(pg::prepare(static_cast<Node*>(lfirst(c)), fresh->evaluator));
-    for (size_t i = 0; i < predicates.size; ++i)
-        fresh->list[i].predicate = pg::prepare(predicates[i], fresh->evaluator);
-
+    if (alone != nullptr) {
+        fresh->list.push({});
+        fresh->dimensions.push(0);
+        ordering.drafts.push({alone, nullptr, Draft::unseen});
+    }
+    for (size_t i = 0; i < fresh->list.size; ++i) {
+        const char* what = alone != nullptr && i + 1 == fresh->list.size ? "the predicate" : what_is(fresh->list[i].name_view);
+        ordering.drafts[i].predicate = compile(what, ordering.drafts[i].text, customer, static_cast<int>(i), &fresh->calls);
+    }
+    for (uint32 i = 0; i < fresh->list.size; ++i) {
+        if (ordering.drafts[i].state == Draft::unseen) ordering.visit(i);
+    }
+    prepare_all(fresh, ordering.drafts.span(), customer);
     table_close(customer, NoLock);
     MemoryContextSwitchTo(caller);
-    segments.finish(fresh);
-    return *fresh;
+    return fresh;
 }
+
+}  // namespace
+
+const Segments& refresh_segments() {
+    if (segments.is_current()) return *segments.value;
+    MemoryContext caller = segments.begin();
+    MemoryContextSwitchTo(caller);
+    segments.finish(build(segments.context, nullptr));
+    return *segments.value;
+}
+
+const Segments* compile_alone(std::string_view predicate) { return build(CurrentMemoryContext, pg::to_cstring(predicate)); }
 
 }  // namespace lifecycle::segment
 
 using namespace lifecycle;
+
+LIFECYCLE_FUNCTION(lifecycle_in_predicates_only) {
+    const char* name = get_func_name(fcinfo->flinfo->fn_oid);
+    ereport(ERROR, errcode(ERRCODE_FEATURE_NOT_SUPPORTED), errmsg("function lifecycle.%s can only be called in the predicate of a segment", name),
+            errhint("lifecycle.preview_segment() evaluates a predicate that is no segment yet."));
+}
 
 LIFECYCLE_FUNCTION(lifecycle_check_segment) {
     auto* trigger = castNode(TriggerData, fcinfo->context);
@@ -103,8 +222,8 @@ LIFECYCLE_FUNCTION(lifecycle_check_segment) {
         pg::as_owner([&] {
             pg::fix_settings();
             Relation customer = table_open(pg::table_oid(pg::Table::customer), AccessShareLock);
-            pg::ClockTerms terms;
-            segment::compile(name, predicate, customer, &terms);
+            segment::Calls calls{};
+            segment::compile(segment::what_is(name), predicate, customer, 0, &calls);
             table_close(customer, NoLock);
         });
     }

@@ -1,8 +1,7 @@
 // The segment room: customer rows come in, memberships and the instants at which they could change go out.
 #pragma once
 
-#include "customer/change.hpp"
-#include "pg/expression.hpp"
+#include "segment/functions.hpp"
 
 namespace lifecycle::segment {
 
@@ -12,21 +11,31 @@ struct Segment {
     std::string_view name_view;
     uint8 dimension;  // a number for each dimension, 0: none
     bool timeless;    // reads nothing that purchases or time change: entered when it was found
+    int parameter;    // takes the result, for in_segment() in other predicates; 0: none asks
     ExprState* predicate;
+};
+
+struct Edge {
+    ExprState* state;
+    int parameter;
 };
 
 // All segments, compiled, in the order of dimension and rank.
 struct Segments {
     pg::Array<Segment> list;
-    pg::Array<uint8> dimensions;     // of each segment
-    pg::Array<ExprState*> edges;     // see pg::ClockTerms; edge i is parameter i + 2
-    pg::Array<pg::ClockTerm> terms;
+    pg::Array<uint8> dimensions;  // of each segment
+    pg::Array<uint32> order;      // in which to judge them: those that others ask for with in_segment() before these
+    pg::Array<Edge> edges;        // see pg::ClockTerms
+    Calls calls;
     pg::Evaluator* evaluator;
-    uint8 lifecycle_dimension;       // shown as a column of the customer; 0: no segment names it
+    uint8 lifecycle_dimension;    // shown as a column of the customer; 0: no segment names it
     uint8 engagement_dimension;
 };
 
 // Read anew if the configuration has changed: at the start of a batch only.
 const Segments& refresh_segments();
+
+// A predicate that is no segment, compiled alone in the current memory context. Its in_segment() refers to the segments there are.
+const Segments* compile_alone(std::string_view predicate);
 
 }  // namespace lifecycle::segment

@@ -85,7 +85,8 @@ void live(Customer& c) {
     Instant at = change.base.at;
     bool profile = profile_changed(change);
     Instant first = change.moments.empty() ? change.now : change.moments[0].at - 1;
-    if (change.before.instant(kNextChangeAt, rules::kNever) <= first) {
+    // What the customer did beside ordering may have come in since, with instants of its own.
+    if (change.before.instant(kNextChangeAt, rules::kNever) <= first || c.deeds != nullptr) {
         c.become(change.before);
         rules::walk_forward(c, at, first, c.held, c.scratch);
     }

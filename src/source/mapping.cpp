@@ -120,7 +120,7 @@ Source* compile_source(std::string_view name, Relation relation, std::string_vie
     source->relation = RelationGetRelid(relation);
     source->by_order = mapped(mapping, "customer") == nullptr;
     source->sums_items = kind->kind == FactKind::order && mapped(mapping, "amount") == nullptr;
-    source->evaluator = pg::make_evaluator(CreateTupleDescCopy(RelationGetDescr(relation)), 0);
+    source->evaluator = pg::make_evaluator(CreateTupleDescCopy(RelationGetDescr(relation)), {});
     for (const FieldSpec& field : kind->fields) {
         const char* text = mapped(mapping, field.name);
         if (text == nullptr) {
