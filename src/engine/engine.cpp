@@ -17,6 +17,7 @@
 #include "pg/statement.hpp"
 #include "scenario/enrolments.hpp"
 #include "segment/membership.hpp"
+#include "segment/predicates.hpp"
 
 namespace lifecycle::engine {
 
@@ -259,6 +260,13 @@ LIFECYCLE_FUNCTION(lifecycle_note_config_change) {
 // The statement trigger behind changed definitions of segments and tiers.
 LIFECYCLE_FUNCTION(lifecycle_definitions_changed) {
     pg::config_changed();
-    if (!pg::restoring()) engine::replay_everybody();
+    if (pg::restoring()) PG_RETURN_POINTER(nullptr);
+    // What segments say of one another can only be checked when all are there.
+    pg::as_owner([] {
+        pg::open_spi();
+        segment::refresh_segments();
+        pg::close_spi();
+    });
+    engine::replay_everybody();
     PG_RETURN_POINTER(nullptr);
 }

@@ -54,7 +54,7 @@ COMMENT ON FUNCTION lifecycle.in_segment(text) IS 'In predicates: whether the cu
 CREATE FUNCTION lifecycle.is_birthday() RETURNS boolean
     LANGUAGE c STABLE
     AS 'MODULE_PATHNAME', 'lifecycle_in_predicates_only';
-COMMENT ON FUNCTION lifecycle.is_birthday() IS 'In predicates: whether it is the customer''s birthday where the customer lives; born on 29 February: see shop.leap_birthday';
+COMMENT ON FUNCTION lifecycle.is_birthday() IS 'In predicates: whether it is the customer''s birthday where the customer lives; false if it is not known. Born on 29 February: see shop.leap_birthday';
 
 CREATE FUNCTION lifecycle.is_birthday(before interval) RETURNS boolean
     LANGUAGE c STABLE

@@ -194,7 +194,7 @@ void Customer::evaluate(Instant at, rules::Held into) {
     }
     for (size_t i = 0; i < all.calls.anniversaries.size; ++i) {
         const Anniversary& a = shop.anniversaries[i];
-        pg::set_parameter(e, all.calls.anniversaries[i].parameter, BoolGetDatum(a.known && celebrates(a, at)), !a.known);
+        pg::set_parameter(e, all.calls.anniversaries[i].parameter, BoolGetDatum(a.known && celebrates(a, at)), false);
     }
     MemoryContextSwitchTo(caller);
     uint8 found[256] = {};  // the dimensions in which a segment has been found

@@ -95,6 +95,9 @@ struct Customer {
     void unbroken(size_t i);
 };
 
+// The customer as of the k-th purchase that has been taken in.
+void become_as_of(Customer& c, size_t k);
+
 // Walks through what has happened since the customer was last looked at, flip by flip and purchase by purchase.
 void live(Customer& c);
 // Works out the present state and since when it has held, going back from now purchase by purchase.

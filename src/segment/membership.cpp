@@ -96,6 +96,23 @@ void classify_one(Customer& c) {
     show(c);
 }
 
+// A purchase that is a little late, after all that was known: if time has changed something since it was made, on the record or by what it
+// brings, looking back from now would miss that, and the history is rewritten from there.
+void correct_what_is_late(Customer& c) {
+    Change& change = c.change;
+    bool late = change.existed && change.path == Path::looked_back && !change.from_scratch && !change.moments.empty();
+    if (!late || change.imported || change.corrected_from != rules::kNever) return;
+    Instant first = change.moments[0].at;
+    pg::use_zone(customer::zone_of(change.after));
+    c.become(change.before);
+    bool flips = c.next_flip(first - 1) <= change.base.at;
+    for (size_t k = 0; k < change.moments.size() && !flips; ++k) {
+        become_as_of(c, k);
+        flips = c.next_flip(change.moments[k].at) <= change.now;
+    }
+    if (flips) change.corrected_from = first;
+}
+
 pg::Array<TakenBack> take_back_stays(Batch batch) {
     pg::Array<Datum> customers, corrected_from;
     pg::Array<const Change*> corrected;
@@ -166,7 +183,6 @@ void classify(Batch batch) {
     const Segments& all = refresh_segments();
     size_t n = all.list.size;
     Writes writes;
-    pg::Array<TakenBack> taken_back = take_back_stays(batch);
     auto bytes = pg::zeroed<uint8>(3 * n + 1);
     auto instants = pg::zeroed<Instant>(2 * n + 1);
     Workshop shop = make_workshop(all);
@@ -180,13 +196,25 @@ void classify(Batch batch) {
     }
     pg::Array<Deeds> deeds = load_deeds(all.calls, concerned.span());
 
+    pg::Array<TakenBack> taken_back;
+    auto customer = [&](size_t i, bool careful) {
+        for (Counting& counting : shop.countings) counting.built = false;
+        return Customer{all, *concerned[i], writes, shop, deeds.empty() ? nullptr : &deeds[i], {taken_back.data, taken_back.size},
+                        false, careful, bytes.subspan(0, n), instants.subspan(0, n), bytes.subspan(n, n),
+                        instants.subspan(n, n), bytes.subspan(2 * n, n)};
+    };
+    pg::keep_zone([&] {
+        for (size_t i = 0; i < concerned.size; ++i) {
+            Customer c = customer(i, true);
+            correct_what_is_late(c);
+        }
+    });
+    taken_back = take_back_stays(batch);
+
     pg::keep_zone([&] {
         for (size_t i = 0; i < concerned.size; ++i) {
             Change& change = *concerned[i];
-            Customer c{all, change, writes, shop, deeds.empty() ? nullptr : &deeds[i], {taken_back.data, taken_back.size}, false, false,
-                       bytes.subspan(0, n), instants.subspan(0, n), bytes.subspan(n, n), instants.subspan(n, n),
-                       bytes.subspan(2 * n, n)};
-            for (Counting& counting : shop.countings) counting.built = false;
+            Customer c = customer(i, false);
             Writes before = writes;  // the arrays' sizes, to forget what a failed try has added
             size_t signals = change.signals.size;
             std::fill(bytes.begin(), bytes.end(), 0);
@@ -201,10 +229,8 @@ void classify(Batch batch) {
             writes.unbroken_since.size = before.unbroken_since.size;
             change.signals.size = signals;
             std::fill(bytes.begin(), bytes.end(), 0);
-            for (Counting& counting : shop.countings) counting.built = false;
-            c.replaying = false;
-            c.careful = true;
-            classify_one(c);
+            Customer again = customer(i, true);
+            classify_one(again);
         }
     });
     for (Change& change : batch) {

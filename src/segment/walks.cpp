@@ -22,7 +22,8 @@ void as_of(Row& row, const Moment& moment) {
     row.values[kTierSpend] = row.values[kRevenue];
 }
 
-// The customer as of the k-th purchase that has been taken in.
+}  // namespace
+
 void become_as_of(Customer& c, size_t k) {
     if (k + 1 == c.change.moments.size()) {
         c.become(c.change.after);
@@ -32,6 +33,8 @@ void become_as_of(Customer& c, size_t k) {
     as_of(row, c.change.moments[k]);
     c.become(row);
 }
+
+namespace {
 
 // When a segment was left whose leaving nobody saw: with the first purchase after it was entered, if that is what ended it; else where the
 // next segment of its dimension begins, else now.
@@ -153,11 +156,16 @@ void correct(Customer& c) {
     size_t k = 0;
     while (k < change.moments.size() && change.moments[k].at < from) ++k;
 
+    // What the customer was before the first of the moments.
     Row nothing = change.after;
     Touches untouched;
     Moment before_everything{};
     before_everything.touches = &untouched;
-    as_of(nothing, before_everything);
+    if (change.from_scratch) {
+        as_of(nothing, before_everything);
+    } else {
+        nothing = change.before;
+    }
     k > 0 ? become_as_of(c, k - 1) : c.become(nothing);
     c.evaluate(from - 1, c.held);
     auto pending = pg::zeroed<uint8>(c.count());
