@@ -17,7 +17,6 @@
 #include "pg/statement.hpp"
 #include "scenario/enrolments.hpp"
 #include "segment/membership.hpp"
-#include "segment/predicates.hpp"
 
 namespace lifecycle::engine {
 
@@ -29,6 +28,11 @@ constexpr size_t kCustomersPerBatch = 5000;
 void run_stages(Batch batch) {
     scenario::Outgoing outgoing;
     pg::TableWriter* rows = customer::lock(batch);
+    // Only news can meet customers that a changed definition has not reached yet; locked, they catch up first, as if nothing were new.
+    if (!batch[0].replay && catch_up_with_definitions(batch)) {
+        pg::close_writer(rows);
+        rows = customer::lock(batch);
+    }
     customer::take_in_profiles(batch);
     customer::take_in_log(batch);
     customer::price_orders(batch);
@@ -178,8 +182,12 @@ int64 tick_once(int limit) {
         pg::open_spi();
         auto due = customer::lock_due(pg::now(), limit);
         bring_up_to_date(due, {});
-        if (due.empty()) outbox::tidy();
+        if (due.empty()) {
+            outbox::tidy();
+            segment::tidy();
+        }
         done = static_cast<int64>(due.size());
+        if (due.empty()) done = redefine_some();
         pg::close_spi();
     });
     return done;
@@ -261,12 +269,6 @@ LIFECYCLE_FUNCTION(lifecycle_note_config_change) {
 LIFECYCLE_FUNCTION(lifecycle_definitions_changed) {
     pg::config_changed();
     if (pg::restoring()) PG_RETURN_POINTER(nullptr);
-    // What segments say of one another can only be checked when all are there.
-    pg::as_owner([] {
-        pg::open_spi();
-        segment::refresh_segments();
-        pg::close_spi();
-    });
-    engine::replay_everybody();
+    engine::definitions_changed();
     PG_RETURN_POINTER(nullptr);
 }

@@ -32,7 +32,14 @@ Instant next_due();
 // Puts off the customer whose turn it is by an hour: an error has kept it from being brought up to date.
 void postpone_first();
 
-// Works every customer out anew. For changed definitions.
+// Works every customer out anew, in this transaction.
 void replay_everybody();
+
+// Takes changed definitions to every customer: in this transaction if they are few, else in the background.
+void definitions_changed();
+// The next batch of what goes on in the background; 0: there is nothing to do.
+int64 redefine_some();
+// Works out anew those of a locked batch that a changed definition has not reached yet. True: there were some, and rows have changed.
+bool catch_up_with_definitions(Batch batch);
 
 }  // namespace lifecycle::engine

@@ -5,6 +5,23 @@ CREATE FUNCTION lifecycle.rebuild() RETURNS void
     AS 'MODULE_PATHNAME', 'lifecycle_rebuild';
 COMMENT ON FUNCTION lifecycle.rebuild() IS 'Works out every customer anew from the ledger: numbers, tiers, segments. Changes nothing that is right; sends nothing';
 
+CREATE TABLE lifecycle.definition_change (
+    change_id       bigint GENERATED ALWAYS AS IDENTITY,
+    started_at      timestamptz NOT NULL,
+    finished_at     timestamptz,
+    customers_done  bigint NOT NULL DEFAULT 0,
+    customers_total bigint NOT NULL,
+    after_id        text COLLATE "C" NOT NULL DEFAULT '',
+    CONSTRAINT definition_change_pkey PRIMARY KEY (change_id)
+);
+COMMENT ON TABLE lifecycle.definition_change IS 'Changed definitions of segments, tiers, loyalty program or shop on their way to the customers, where there are more than lifecycle.redefine_at_once';
+COMMENT ON COLUMN lifecycle.definition_change.change_id IS 'Number of the change';
+COMMENT ON COLUMN lifecycle.definition_change.started_at IS 'When the definition was changed';
+COMMENT ON COLUMN lifecycle.definition_change.finished_at IS 'When it had reached everybody, or a later change took its place; NULL: it is on its way';
+COMMENT ON COLUMN lifecycle.definition_change.customers_done IS 'How many customers it has reached';
+COMMENT ON COLUMN lifecycle.definition_change.customers_total IS 'How many there were, about, when it began';
+COMMENT ON COLUMN lifecycle.definition_change.after_id IS 'Internal: the customer that it has reached last, in the order of their ids';
+
 CREATE FUNCTION lifecycle.definitions_changed() RETURNS trigger
     LANGUAGE c
     AS 'MODULE_PATHNAME', 'lifecycle_definitions_changed';
@@ -20,9 +37,11 @@ BEGIN
               FROM lifecycle.segment_member AS m
              WHERE (TG_OP = 'TRUNCATE' OR m.segment = OLD.name) AND m.entered_at < lifecycle.now();
         DELETE FROM lifecycle.segment_member AS m WHERE TG_OP = 'TRUNCATE' OR m.segment = OLD.name;
+        DELETE FROM lifecycle.segment_delta AS d WHERE TG_OP = 'TRUNCATE' OR d.segment = OLD.name;
     ELSE
         UPDATE lifecycle.segment_member SET segment = NEW.name WHERE segment = OLD.name;
         UPDATE lifecycle.segment_past SET segment = NEW.name WHERE segment = OLD.name;
+        UPDATE lifecycle.segment_delta SET segment = NEW.name WHERE segment = OLD.name;
     END IF;
     RETURN NULL;
 END

@@ -6,7 +6,7 @@ namespace lifecycle::pg {
 
 namespace {
 
-constexpr const char* kNames[] = {"customer", "purchase_ledger", "segment_member", "segment_past", "tier_past", "timer",
+constexpr const char* kNames[] = {"customer", "purchase_ledger", "segment_member", "segment_past", "segment_delta", "tier_past", "timer",
                                   "segment", "tier", "loyalty_program", "scenario", "step", "channel", "shop", "source"};
 static_assert(std::size(kNames) == static_cast<size_t>(Table::count));
 

@@ -7,7 +7,7 @@ namespace lifecycle::pg {
 
 // The tables that are opened directly, and those whose rows are kept in memory.
 enum class Table {
-    customer, purchase_ledger, segment_member, segment_past, tier_past, timer,  // written directly
+    customer, purchase_ledger, segment_member, segment_past, segment_delta, tier_past, timer,  // written directly
     segment, tier, loyalty_program, scenario, step, channel, shop,                 // configuration
     source, count
 };

@@ -42,6 +42,10 @@ void define_settings() {
                              kQuarantine, kOnErrorChoices, PGC_SUSET, 0, nullptr, nullptr, nullptr);
     DefineCustomIntVariable("lifecycle.batch_size", "Customers brought up to date in one transaction of a tick.", nullptr,
                             &settings.batch_size, 1000, 1, 1000000, PGC_USERSET, 0, nullptr, nullptr, nullptr);
+    DefineCustomIntVariable("lifecycle.redefine_at_once",
+                            "Up to so many customers a changed definition takes effect in the transaction that changes it.",
+                            "With more it reaches them in the background, and lifecycle.definition_change shows how far it has come.",
+                            &settings.redefine_at_once, 10000, 0, INT_MAX - 1, PGC_USERSET, 0, nullptr, nullptr, nullptr);
     DefineCustomStringVariable("lifecycle.clock", "Freezes the clock of pg_lifecycle at this instant; empty uses the real time.",
                                "For tests and rehearsals.", &settings.clock, "", PGC_SUSET, 0, check_clock, assign_clock,
                                nullptr);

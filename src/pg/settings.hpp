@@ -8,6 +8,7 @@ namespace lifecycle::pg {
 struct Settings {
     bool worker;                // lifecycle.worker: start background workers at all
     int worker_nap;             // lifecycle.worker_nap, ms: longest sleep when nothing is due
+    int redefine_at_once;       // lifecycle.redefine_at_once
     int batch_size;             // lifecycle.batch_size: customers per transaction of a tick
     int on_error;               // lifecycle.on_error
     int settle;                 // lifecycle.settle

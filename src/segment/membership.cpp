@@ -25,6 +25,12 @@ pg::Statement drop_fragments{
            " WHERE p.customer_id = u.customer_id AND p.segment = u.segment AND p.entered_at >= u.since",
     .types = {TEXTARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID}};
 
+pg::Statement fold_deltas{
+    .sql = "WITH gone AS (DELETE FROM lifecycle.segment_delta AS d"
+           "               WHERE (SELECT count(*) FROM (SELECT FROM lifecycle.segment_delta LIMIT 1000) AS x) = 1000"
+           "              RETURNING d.segment, d.members)"
+           " INSERT INTO lifecycle.segment_delta (segment, members) SELECT g.segment, sum(g.members) FROM gone AS g GROUP BY g.segment"};
+
 // The stays that a correction makes doubtful: all that reach up to the first corrected instant or beyond.
 pg::Statement take_back{
     .sql = "DELETE FROM lifecycle.segment_past AS p USING unnest($1, $2) WITH ORDINALITY AS u (customer_id, corrected_from, n)"
@@ -138,8 +144,28 @@ bool nothing_to_do(const Change& change) {
            change.before.instant(kNextChangeAt, rules::kNever) > change.now;
 }
 
-void write(Writes& writes, Instant now) {
+// How many more, or fewer, each segment has now. A row for each transaction that changes it: nobody waits for anybody, and the sum of
+// them is exact.
+void write_deltas(const Segments& all, const Writes& writes) {
+    auto delta = pg::zeroed<int64>(all.list.size + 1);
+    for (size_t i = 0; i < all.list.size; ++i) {
+        for (const Writes::Stay& stay : writes.entered) delta[i] += stay.segment == all.list[i].name;
+        for (Datum left : writes.left_segments) delta[i] -= left == all.list[i].name;
+    }
+    pg::TableWriter* deltas = nullptr;
+    for (size_t i = 0; i < all.list.size; ++i) {
+        if (delta[i] == 0) continue;
+        if (deltas == nullptr) deltas = pg::open_writer(pg::table_oid(pg::Table::segment_delta));
+        Datum values[] = {all.list[i].name, Int64GetDatum(delta[i])};
+        bool nulls[] = {false, false};
+        pg::insert(deltas, values, nulls);
+    }
+    if (deltas != nullptr) pg::close_writer(deltas);
+}
+
+void write(const Segments& all, Writes& writes, Instant now) {
     if (!writes.left_segments.empty() || !writes.entered.empty()) {
+        write_deltas(all, writes);
         pg::TableWriter* members = pg::open_writer(pg::table_oid(pg::Table::segment_member));
         for (size_t i = 0; i < writes.left_segments.size; ++i) {
             Datum key[] = {writes.left_segments[i], writes.left_customers[i]};
@@ -237,7 +263,9 @@ void classify(Batch batch) {
         Instant next = Min(change.next_flip, change.after.instant(kNextFactAt, rules::kNever));
         change.after.set_instant(kNextChangeAt, next);
     }
-    write(writes, batch.empty() ? 0 : batch[0].now);
+    write(all, writes, batch.empty() ? 0 : batch[0].now);
 }
+
+void tidy() { fold_deltas.run(); }
 
 }  // namespace lifecycle::segment

@@ -8,4 +8,7 @@ namespace lifecycle::segment {
 // raises a signal for each segment entered, and works out when time alone could change something next.
 void classify(Batch batch);
 
+// What can wait until nothing else is to do: folds the deltas of the segments' sizes.
+void tidy();
+
 }  // namespace lifecycle::segment

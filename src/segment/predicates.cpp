@@ -48,7 +48,11 @@ Node* compile(const char* what, const char* text, Relation customer, int user, C
     return pg::split_clock(predicate, text, what, &calls->clock);
 }
 
-const char* what_is(std::string_view name) { return psprintf("the predicate of segment \"%s\"", pg::to_cstring(name)); }
+// No name: a predicate that is no segment.
+const char* what_is(std::string_view name) {
+    if (name.empty()) return "the predicate";
+    return psprintf("the predicate of segment \"%s\"", pg::to_cstring(name));
+}
 
 // A segment while it is compiled with the others.
 struct Draft {
@@ -178,10 +182,11 @@ Segments* build(MemoryContext context, const char* alone) {
         ordering.drafts.push({alone, nullptr, Draft::unseen});
     }
     for (size_t i = 0; i < fresh->list.size; ++i) {
-        const char* what = alone != nullptr && i + 1 == fresh->list.size ? "the predicate" : what_is(fresh->list[i].name_view);
+        const char* what = what_is(fresh->list[i].name_view);
         ordering.drafts[i].predicate = compile(what, ordering.drafts[i].text, customer, static_cast<int>(i), &fresh->calls);
     }
-    for (uint32 i = 0; i < fresh->list.size; ++i) {
+    // Alone, it needs only those that it asks for.
+    for (uint32 i = alone != nullptr ? static_cast<uint32>(rows) : 0; i < fresh->list.size; ++i) {
         if (ordering.drafts[i].state == Draft::unseen) ordering.visit(i);
     }
     prepare_all(fresh, ordering.drafts.span(), customer);

@@ -44,6 +44,23 @@ COMMENT ON COLUMN lifecycle.segment_past.customer_id IS 'The customer';
 COMMENT ON COLUMN lifecycle.segment_past.entered_at IS 'The instant from which on the predicate held';
 COMMENT ON COLUMN lifecycle.segment_past.left_at IS 'The instant from which on it no longer held';
 
+CREATE TABLE lifecycle.segment_delta (
+    segment text COLLATE "C" NOT NULL,
+    members bigint NOT NULL
+) USING heap;
+COMMENT ON TABLE lifecycle.segment_delta IS 'Internal: by how much each change of memberships has changed the size of a segment; read lifecycle.segment_size';
+COMMENT ON COLUMN lifecycle.segment_delta.segment IS 'The segment';
+COMMENT ON COLUMN lifecycle.segment_delta.members IS 'How many more members; negative: fewer';
+
+CREATE VIEW lifecycle.segment_size AS
+    SELECT s.name AS segment, coalesce(sum(d.members), 0)::bigint AS members
+      FROM lifecycle.segment AS s
+      LEFT JOIN lifecycle.segment_delta AS d ON d.segment = s.name
+     GROUP BY s.name;
+COMMENT ON VIEW lifecycle.segment_size IS 'How many rows lifecycle.segment_member has for each segment, exact in every transaction, without counting them';
+COMMENT ON COLUMN lifecycle.segment_size.segment IS 'The segment';
+COMMENT ON COLUMN lifecycle.segment_size.members IS 'Number of members';
+
 CREATE VIEW lifecycle.segment_history AS
     SELECT p.segment, p.customer_id, p.entered_at, p.left_at
       FROM lifecycle.segment_past AS p

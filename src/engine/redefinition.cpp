@@ -1,0 +1,107 @@
+// Taking a changed definition (of segments, tiers, the program, the shop) to every customer: at once where they are few, else in the
+// background, batch by batch, so that no order waits for more than a batch.
+#include <algorithm>
+
+#include "customer/store.hpp"
+#include "engine/engine.hpp"
+#include "pg/catalog.hpp"
+#include "pg/clock.hpp"
+#include "pg/guard.hpp"
+#include "pg/memory.hpp"
+#include "pg/settings.hpp"
+#include "pg/shared.hpp"
+#include "pg/statement.hpp"
+#include "segment/predicates.hpp"
+
+namespace lifecycle::engine {
+
+namespace {
+
+constexpr int kCustomersPerBatch = 1000;
+
+pg::Statement are_few{
+    .sql = "SELECT count(*) <= $1 FROM (SELECT FROM lifecycle.customer LIMIT $1 + 1) AS x", .types = {INT4OID}};
+pg::Statement begin_change{
+    .sql = "WITH superseded AS (UPDATE lifecycle.definition_change SET finished_at = $1 WHERE finished_at IS NULL)"
+           " INSERT INTO lifecycle.definition_change (started_at, customers_total)"
+           " SELECT $1, greatest(c.reltuples, 0)::bigint FROM pg_catalog.pg_class AS c WHERE c.oid = $2",
+    .types = {TIMESTAMPTZOID, OIDOID}};
+pg::Statement take_change{
+    .sql = "SELECT d.change_id, d.after_id FROM lifecycle.definition_change AS d WHERE d.finished_at IS NULL"
+           " ORDER BY d.change_id DESC LIMIT 1 FOR UPDATE SKIP LOCKED"};
+pg::Statement note_progress{
+    .sql = "UPDATE lifecycle.definition_change SET customers_done = customers_done + $2, after_id = coalesce($3, after_id),"
+           " finished_at = CASE WHEN $4 THEN $5 END WHERE change_id = $1",
+    .types = {INT8OID, INT8OID, TEXTOID, BOOLOID, TIMESTAMPTZOID}};
+pg::Statement read_open{.sql = "SELECT min(d.after_id) FROM lifecycle.definition_change AS d WHERE d.finished_at IS NULL"};
+
+// How far a change had come when the configuration was read: those after it may still be what older definitions made of them. Whoever
+// is taken for one of them although the change has reached it meanwhile is merely worked out once more.
+struct Open {
+    bool any;
+    std::string_view after;
+};
+pg::Cached<Open> open_change;
+
+const Open& refresh_open() {
+    if (open_change.is_current()) return *open_change.value;
+    MemoryContext caller = open_change.begin();
+    auto* fresh = pg::make<Open>();
+    MemoryContextSwitchTo(caller);
+    read_open.run();
+    MemoryContextSwitchTo(open_change.context);
+    fresh->any = !pg::cell(0, 1).null;
+    if (fresh->any) fresh->after = pg::text_cell(0, 1);
+    MemoryContextSwitchTo(caller);
+    open_change.finish(fresh);
+    return *fresh;
+}
+
+}  // namespace
+
+bool catch_up_with_definitions(Batch batch) {
+    const Open& open = refresh_open();
+    if (!open.any) return false;
+    pg::Array<std::string_view> behind;
+    for (const Change& change : batch) {
+        if (change.existed && pg::compare(change.customer_id, open.after) > 0) behind.push(change.customer_id);
+    }
+    bring_up_to_date(behind.span(), {.silent = true, .replay = true});
+    return !behind.empty();
+}
+
+int64 redefine_some() {
+    if (take_change.run() == 0) return 0;
+    Datum change = pg::cell(0, 1).value;
+    auto some = customer::some_customers(pg::text_cell(0, 2), kCustomersPerBatch);
+    bool finished = some.size() < kCustomersPerBatch;
+    bring_up_to_date(some, {.silent = true, .replay = true});
+    Datum args[] = {change, Int64GetDatum(some.size()), some.empty() ? Datum{0} : pg::to_datum(some.back()), BoolGetDatum(finished),
+                    TimestampTzGetDatum(pg::now())};
+    note_progress.run(args, some.empty() ? "  n  " : nullptr);
+    if (finished) pg::config_changed();
+    return static_cast<int64>(some.size()) + (finished ? 1 : 0);
+}
+
+void definitions_changed() {
+    bool at_once = true;
+    pg::as_owner([&] {
+        pg::open_spi();
+        // What segments say of one another can only be checked when all are there.
+        segment::refresh_segments();
+        Datum limit = Int32GetDatum(pg::settings.redefine_at_once);
+        are_few.run({&limit, 1});
+        at_once = DatumGetBool(pg::cell(0, 1).value);
+        if (!at_once) {
+            Instant now = pg::now();
+            Datum args[] = {TimestampTzGetDatum(now), ObjectIdGetDatum(pg::table_oid(pg::Table::customer))};
+            begin_change.run(args);
+            pg::config_changed();
+            pg::wake_worker_at_commit(now);
+        }
+        pg::close_spi();
+    });
+    if (at_once) replay_everybody();
+}
+
+}  // namespace lifecycle::engine
