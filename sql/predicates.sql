@@ -66,6 +66,25 @@ SELECT * FROM history WHERE segment = 'birthday' AND customer_id = 'york' AND le
 DELETE FROM lifecycle.shop;
 DELETE FROM lifecycle.segment;
 
+-- What was bought, by product or category, and what was looked at.
+INSERT INTO lifecycle.segment (name, predicate) VALUES
+    ('bought_tea', $$bought('tea')$$),
+    ('tea_lately', $$bought('green tea', '30 days')$$),
+    ('looked_at_cups', $$viewed('cup', '7 days') AND NOT bought('cup')$$),
+    ('searches', $$event_count('search', interval '1 day') >= 2$$),
+    ('searched', $$event_count('search') > 0$$);
+INSERT INTO orders VALUES (300, 'york', 10, lifecycle.now());
+SELECT lifecycle.track('york', 'order_item', '{"order": "300", "line": "1", "product": "green tea", "category": "tea"}');
+SELECT lifecycle.track('berlin', 'event', '{"event": "viewed", "properties": {"product": "cup"}}');
+SELECT lifecycle.track('berlin', 'event', '{"event": "search"}');
+SELECT segment, customer_id, entered_at FROM members;
+SET lifecycle.clock = '2029-04-01 12:00+00';
+SELECT lifecycle.track('berlin', 'event', '{"event": "search"}');
+SET lifecycle.clock = '2029-06-01 00:00+00';
+SELECT lifecycle.tick() \gset
+SELECT * FROM history WHERE segment IN ('bought_tea', 'tea_lately', 'looked_at_cups', 'searches', 'searched');
+DELETE FROM lifecycle.segment;
+
 -- Tags, and customers without any; other segments, whichever comes first.
 INSERT INTO lifecycle.segment (name, predicate) VALUES
     ('green', $$has_tag('eco')$$),

@@ -13,6 +13,15 @@ pg::Statement read_purchases{
            " WHERE l.customer_id = ANY ($1) ORDER BY l.customer_id",
     .types = {TEXTARRAYOID}};
 
+pg::Statement read_items{
+    .sql = "SELECT i.customer_id, i.order_id, i.product, i.category FROM lifecycle.order_item AS i"
+           " WHERE i.customer_id = ANY ($1) ORDER BY i.customer_id",
+    .types = {TEXTARRAYOID}};
+pg::Statement read_events{
+    .sql = "SELECT e.customer_id, e.event, e.occurred_at, e.properties ->> 'product', e.properties ->> 'category'"
+           "  FROM lifecycle.event AS e WHERE e.customer_id = ANY ($1) ORDER BY e.customer_id",
+    .types = {TEXTARRAYOID}};
+
 bool looks(const Calls& calls, Looks at) {
     for (const FactCall& call : calls.facts) {
         if (call.looks == at) return true;
@@ -48,16 +57,24 @@ void deal_out(uint64 rows, std::span<const Change* const> changes, pg::Array<Dee
     }
 }
 
+// A line of an order counts when the order does; one whose order is not known does not.
+void take_item(std::string_view order, std::string_view product, std::string_view category, Deeds* deeds) {
+    for (const Purchase& p : deeds->purchases) {
+        if (p.order && p.id == order) deeds->items.push({p.at, product, category});
+    }
+}
+
 }  // namespace
 
 pg::Array<Deeds> load_deeds(const Calls& calls, std::span<const Change* const> changes) {
     pg::Array<Deeds> deeds;
     if (calls.facts.empty() || changes.empty()) return deeds;
     deeds.reserve(changes.size());
-    pg::Array<Datum> customers;
+    pg::Array<Datum> customers, logged;
     for (const Change* change : changes) {
         take_recent(change->after, &deeds.push({}));
         customers.push(change->after.values[kCustomerId]);
+        if (!change->after.nulls[kHasLog]) logged.push(change->after.values[kCustomerId]);
     }
     Datum arg = pg::text_array(customers.span());
     if (looks(calls, Looks::at_purchases) || looks(calls, Looks::at_items)) {
@@ -65,6 +82,20 @@ pg::Array<Deeds> load_deeds(const Calls& calls, std::span<const Change* const> c
             bool order = pg::view(pg::cell(row, 2).value) == "order";
             d.purchases.push({DatumGetTimestampTz(pg::cell(row, 4).value), amount_of(pg::cell(row, 5).value, order),
                               pg::text_cell(row, 3), order});
+        });
+    }
+    if (logged.empty()) return deeds;
+    arg = pg::text_array(logged.span());
+    if (looks(calls, Looks::at_items)) {
+        deal_out(read_items.run({&arg, 1}), changes, deeds, [](uint64 row, Deeds& d) {
+            take_item(pg::view(pg::cell(row, 2).value), pg::text_cell(row, 3), pg::text_cell(row, 4), &d);
+        });
+    }
+    if (looks(calls, Looks::at_events)) {
+        deal_out(read_events.run({&arg, 1}), changes, deeds, [](uint64 row, Deeds& d) {
+            auto name = pg::text_cell(row, 2);
+            bool view = name == "viewed" || name == "product_viewed";
+            d.events.push({DatumGetTimestampTz(pg::cell(row, 3).value), name, view, pg::text_cell(row, 4), pg::text_cell(row, 5)});
         });
     }
     return deeds;
