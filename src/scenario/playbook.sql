@@ -34,7 +34,42 @@ BEGIN
          'last order 90 to 180 days ago'),
         ('lost', 'lifecycle', 7,
          $p$last_order_at <= now() - interval '180 days'$p$,
-         'last order 180 days ago or more')
+         'last order 180 days ago or more'),
+        -- Who has never been mailed, as far as is known, is in none of these. Opens alone are weak evidence (mail programs open by themselves),
+        -- but so they are of being dormant.
+        ('engaged', 'engagement', 1,
+         $p$greatest(last_open_at, last_click_at) > now() - interval '90 days'$p$,
+         'opened or clicked within 90 days'),
+        ('engagement_dormant', 'engagement', 2,
+         $p$coalesce(last_sent_at, last_open_at, last_click_at) IS NOT NULL AND last_activity_at > now() - interval '90 days'$p$,
+         'no open or click for 90 days, but other activity since'),
+        ('engagement_win_back', 'engagement', 3,
+         $p$coalesce(last_sent_at, last_open_at, last_click_at) IS NOT NULL
+            AND last_activity_at <= now() - interval '90 days' AND last_activity_at > now() - interval '180 days'$p$,
+         'last activity of any kind 90 to 180 days ago'),
+        ('engagement_inactive', 'engagement', 4,
+         $p$coalesce(last_sent_at, last_open_at, last_click_at) IS NOT NULL
+            AND coalesce(last_activity_at, created_at, last_sent_at) <= now() - interval '180 days'$p$,
+         'no activity for 180 days'),
+        ('high_value', NULL, NULL,
+         'order_count >= 3 AND average_order_value >= 100',
+         'several orders with a high average basket'),
+        ('churn_risk', NULL, NULL,
+         $p$order_count >= 3 AND last_order_at <= now() - interval '90 days' AND last_order_at > now() - interval '1 year'$p$,
+         'formerly active, silent for 90 days to a year'),
+        ('sustainability', NULL, NULL,
+         $p$has_tag('sustainability') OR has_tag('eco')$p$,
+         'interested in sustainable products'),
+        ('cart_abandoner', NULL, NULL,
+         $p$cart_id IS NOT NULL AND cart_updated_at <= now() - interval '1 hour' AND cart_updated_at > now() - interval '30 days'$p$,
+         'an open cart that has not changed for an hour'),
+        ('remarketing_cart', NULL, NULL,
+         $p$in_segment('cart_abandoner') AND ads_consent = 'granted' AND NOT in_segment('engaged')
+            AND coalesce(last_order_at <= now() - interval '14 days', true)$p$,
+         'ad audience: left a cart; never buyers of the last 14 days nor readers of the newsletter'),
+        ('remarketing_churn', NULL, NULL,
+         $p$in_segment('churn_risk') AND ads_consent = 'granted' AND NOT in_segment('engaged')$p$,
+         'ad audience: at risk of leaving; never readers of the newsletter')
     ON CONFLICT (name) DO NOTHING;
 
     INSERT INTO lifecycle.channel (name, consent) VALUES

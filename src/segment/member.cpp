@@ -167,6 +167,17 @@ Instant Customer::previous_flip(Instant at_or_before) const {
     return previous;
 }
 
+Instant Customer::next_change(Instant after) {
+    constexpr int kLooks = 16;  // then the next flip it is, early but harmless
+    Instant flip = next_flip(after);
+    for (int looks = 0; looks < kLooks && flip != rules::kNever; ++looks) {
+        evaluate(flip, scratch);
+        if (memcmp(scratch.data(), held.data(), count()) != 0) return flip;
+        flip = next_flip(flip);
+    }
+    return flip;
+}
+
 bool Customer::holds(size_t i) {
     bool null = true;
     Datum result = 0;

@@ -83,6 +83,8 @@ struct Customer {
     void find_anniversary(size_t call);
     Instant next_flip(Instant after) const;
     Instant previous_flip(Instant at_or_before) const;
+    // The first flip that changes what is held at `after`. A comparison that flips in vain costs a look at it now instead of a timer.
+    Instant next_change(Instant after);
     bool holds(size_t i);
     void evaluate(Instant at, rules::Held into);
     void changed(Instant at, rules::Held from, rules::Held to);

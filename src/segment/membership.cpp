@@ -92,7 +92,7 @@ void classify_one(Customer& c) {
     pg::use_zone(customer::zone_of(change.after));
     if (change.path == Path::lived && change.existed) {
         live(c);
-        change.next_flip = c.next_flip(change.now);
+        change.next_flip = c.next_change(change.now);
     } else if (change.corrected_from != rules::kNever && !change.imported) {
         correct(c);
     } else {

@@ -117,7 +117,7 @@ void look_back(Customer& c) {
     Change& change = c.change;
     c.become(change.after);
     c.evaluate(change.now, c.held);
-    change.next_flip = c.next_flip(change.now);
+    change.next_flip = c.next_change(change.now);
 
     auto pending = pg::zeroed<uint8>(c.count());
     for (size_t i = 0; i < c.count(); ++i) {
@@ -197,7 +197,7 @@ void correct(Customer& c) {
     c.replaying = false;
 
     c.become(change.after);
-    change.next_flip = c.next_flip(change.now);
+    change.next_flip = c.next_change(change.now);
     for (size_t i = 0; i < c.count(); ++i) {
         if (c.all.list[i].timeless && c.held[i]) c.since[i] = c.was[i] ? c.was_since[i] : change.now;
         if (c.held[i] && !c.was[i]) c.entered(i);

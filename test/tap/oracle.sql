@@ -179,7 +179,7 @@ CREATE FUNCTION oracle.contradictions(clock timestamptz) RETURNS TABLE (customer
     SELECT h.customer_id, 'stays overlap', format('%s [%s, %s) and %s from %s', h.segment, h.entered_at, h.left_at, h.next_segment, h.next_at)
       FROM (SELECT h.*, lead(h.segment) OVER w AS next_segment, lead(h.entered_at) OVER w AS next_at
               FROM lifecycle.segment_history AS h JOIN lifecycle.segment AS s ON s.name = h.segment
-            WINDOW w AS (PARTITION BY h.customer_id, s.dimension ORDER BY h.entered_at, h.left_at)) AS h
+            WINDOW w AS (PARTITION BY h.customer_id, coalesce(s.dimension, s.name) ORDER BY h.entered_at, h.left_at)) AS h
      WHERE h.next_at < coalesce(h.left_at, 'infinity')
     UNION ALL
     SELECT h.customer_id, 'stay ends before it begins', format('%s [%s, %s)', h.segment, h.entered_at, h.left_at)
