@@ -30,6 +30,7 @@ SELECT customer_id, tier, entered_at, left_at FROM lifecycle.tier_history ORDER 
 SELECT customer_id, scenario, anchor, status FROM lifecycle.enrolment ORDER BY 1, 2, 3;
 SELECT customer_id, scenario, anchor, status FROM lifecycle.outbox ORDER BY 2, 3;
 SELECT segment, customer_id FROM lifecycle.segment_member;
+SELECT segment, members FROM lifecycle.segment_size WHERE members > 0 ORDER BY 1;
 SELECT count(*) FROM lifecycle.timer;
 -- Said again, nothing happens; neither does the shop notice: it goes on with either id.
 SELECT lifecycle.merge('ann@example.org', '7');
