@@ -114,8 +114,8 @@ my $oracle = <<~'SQL';
 	                           ('last_visit_at', e.visited::text, c.last_visit_at::text),
 	                           ('last_activity_at', e.active::text, c.last_activity_at::text),
 	                           ('cart_id', e.cart, c.cart_id),
-	                           ('engaged', (e.active > clock - interval '30 days')::text,
-	                            nullif(EXISTS (SELECT FROM lifecycle.segment_member AS m WHERE (m.customer_id, m.segment) = (c.customer_id, 'engaged')), false)::text),
+	                           ('lively', (e.active > clock - interval '30 days')::text,
+	                            nullif(EXISTS (SELECT FROM lifecycle.segment_member AS m WHERE (m.customer_id, m.segment) = (c.customer_id, 'lively')), false)::text),
 	                           ('with a cart', (e.cart IS NOT NULL)::text,
 	                            EXISTS (SELECT FROM lifecycle.segment_member AS m WHERE (m.customer_id, m.segment) = (c.customer_id, 'with a cart'))::text))
 	                   AS v (what, expected, found)
@@ -143,7 +143,7 @@ my $oracle = <<~'SQL';
 my $attach = <<~'SQL';
 	SELECT lifecycle.install_playbook();
 	INSERT INTO lifecycle.segment (name, predicate) VALUES
-	    ('engaged', $$ last_activity_at > now() - interval '30 days' $$), ('with a cart', 'cart_id IS NOT NULL');
+	    ('lively', $$ last_activity_at > now() - interval '30 days' $$), ('with a cart', 'cart_id IS NOT NULL');
 	SELECT lifecycle.attach('shop.lines', 'order_item', '{"order": "sale", "line": "id", "product": "sku", "amount": "amount"}', name => 'lines');
 	SELECT lifecycle.attach('shop.sales', 'order', '{"order": "id", "customer": "customer", "placed_at": "placed_at", "cart": "basket"}', $$ state = 'placed' $$, name => 'sales');
 	SELECT lifecycle.attach('shop.baskets', 'cart', '{"cart": "id", "customer": "customer", "value": "value", "items": "items", "updated_at": "updated_at"}');
