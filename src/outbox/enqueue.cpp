@@ -1,5 +1,6 @@
 #include "outbox/enqueue.hpp"
 
+#include "pg/clock.hpp"
 #include "pg/fault.hpp"
 #include "pg/statement.hpp"
 #include "pg/transaction.hpp"
@@ -8,49 +9,79 @@ namespace lifecycle::outbox {
 
 namespace {
 
-// The key says what the message is for, so it is the same whenever and however often it is made.
+// The key says what the message is for, so it is the same whenever and however often it is made. What must not be sent to a
+// suppressed address is put into history at once: the step has been decided, and somebody will ask why nothing came.
 pg::Statement write_messages{
-    .sql = "INSERT INTO lifecycle.outbox (idempotency_key, customer_id, channel, recipient, scenario, anchor, step, class, template,"
-           "                              subject, locale, payload, created_at, due_at, expires_at)"
-           " SELECT concat_ws(':', u.scenario, u.step, u.anchor, u.customer_id), u.customer_id, s.channel,"
-           "        CASE WHEN s.channel IN ('sms') THEN c.phone ELSE coalesce(c.email, substring(c.customer_id FROM '^[^@ ]+@[^@ ]+$')) END,"
-           "        u.scenario, u.anchor, u.step, s.class, s.template, s.subject ->> l.locale, l.locale,"
-           "        jsonb_strip_nulls(jsonb_build_object("
-           "            'first_name', c.first_name, 'last_name', c.last_name, 'anchor', u.anchor,"
-           "            'content', s.content -> coalesce(m.locale, l.locale), 'tier', c.tier, 'benefits', t.benefits)),"
-           "        $7, u.due_at, u.expires_at"
-           "   FROM unnest($1, $2, $3, $4, $5, $6) AS u (customer_id, scenario, anchor, step, due_at, expires_at)"
-           "   JOIN lifecycle.customer AS c USING (customer_id)"
-           "   JOIN lifecycle.step AS s ON s.scenario = u.scenario AND s.position = u.step"
-           "   LEFT JOIN lifecycle.tier AS t ON t.name = c.tier"
-           "   LEFT JOIN LATERAL (SELECT k.locale FROM unnest(ARRAY[c.locale, split_part(replace(c.locale, '_', '-'), '-', 1), 'en'])"
-           "                        WITH ORDINALITY AS k (locale, n) WHERE s.subject ? k.locale ORDER BY k.n LIMIT 1) AS l ON true"
-           "   LEFT JOIN LATERAL (SELECT k.locale FROM unnest(ARRAY[c.locale, split_part(replace(c.locale, '_', '-'), '-', 1), 'en'])"
-           "                        WITH ORDINALITY AS k (locale, n) WHERE s.content ? k.locale ORDER BY k.n LIMIT 1) AS m ON true"
-           " ON CONFLICT (customer_id, idempotency_key) DO NOTHING",
+    .sql = "INSERT INTO lifecycle.outbox (message_id, idempotency_key, customer_id, channel, recipient, scenario, anchor, step, class, delivery,"
+           "                              priority, template, subject, locale, payload, created_at, due_at, expires_at, status, error, part)"
+           " SELECT m.message_id, m.idempotency_key, m.customer_id, m.channel, m.recipient, m.scenario, m.anchor, m.step, m.class, m.delivery,"
+           "        m.priority, m.template, m.subject, m.locale, m.payload, $7, m.due_at, m.expires_at,"
+           "        CASE WHEN m.suppressed THEN 'cancelled' ELSE 'pending' END, CASE WHEN m.suppressed THEN 'suppressed' END,"
+           "        CASE WHEN m.suppressed THEN lifecycle.history_part() ELSE lifecycle.part_of(m.message_id) END"
+           "   FROM (SELECT nextval('lifecycle.message_id') AS message_id, p.*,"
+           "                EXISTS (SELECT FROM lifecycle.suppression AS x WHERE x.address_hash = lifecycle.address_hash(p.recipient)"
+           "                           AND (x.reason <> 'sunset' OR p.class = 'marketing')) AS suppressed"
+           "           FROM (SELECT concat_ws(':', u.scenario, u.step, u.anchor, u.customer_id) AS idempotency_key, u.customer_id, s.channel,"
+           "                        CASE WHEN s.channel IN ('sms') THEN c.phone"
+           "                             ELSE coalesce(c.email, substring(c.customer_id FROM '^[^@ ]+@[^@ ]+$')) END AS recipient,"
+           "                        u.scenario, u.anchor, u.step, s.class,"
+           "                        coalesce(k.delivery, CASE s.class WHEN 'marketing' THEN 'at_most_once' ELSE 'at_least_once' END) AS delivery,"
+           "                        k.priority, s.template, s.subject ->> l.locale AS subject, l.locale,"
+           "                        jsonb_strip_nulls(jsonb_build_object("
+           "                            'first_name', c.first_name, 'last_name', c.last_name, 'anchor', u.anchor,"
+           "                            'content', s.content -> coalesce(m.locale, l.locale), 'tier', c.tier, 'benefits', t.benefits)) AS payload,"
+           "                        u.due_at, u.expires_at"
+           "                   FROM unnest($1, $2, $3, $4, $5, $6) AS u (customer_id, scenario, anchor, step, due_at, expires_at)"
+           "                   JOIN lifecycle.customer AS c USING (customer_id)"
+           "                   JOIN lifecycle.scenario AS k ON k.name = u.scenario"
+           "                   JOIN lifecycle.step AS s ON s.scenario = u.scenario AND s.position = u.step"
+           "                   LEFT JOIN lifecycle.tier AS t ON t.name = c.tier"
+           "                   LEFT JOIN LATERAL (SELECT k.locale FROM unnest(ARRAY[c.locale, split_part(replace(c.locale, '_', '-'), '-', 1), 'en'])"
+           "                                        WITH ORDINALITY AS k (locale, n) WHERE s.subject ? k.locale ORDER BY k.n LIMIT 1) AS l ON true"
+           "                   LEFT JOIN LATERAL (SELECT k.locale FROM unnest(ARRAY[c.locale, split_part(replace(c.locale, '_', '-'), '-', 1), 'en'])"
+           "                                        WITH ORDINALITY AS k (locale, n) WHERE s.content ? k.locale ORDER BY k.n LIMIT 1) AS m ON true)"
+           "             AS p) AS m",
     .types = {TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT4ARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZOID}};
 
 // SKIP LOCKED: an order never waits for a mailer. What a mailer has locked is on its way already.
 pg::Statement cancel_messages{
-    .sql = "WITH reached AS (SELECT o.message_id, o.customer_id, u.reason FROM lifecycle.outbox AS o"
+    .sql = "WITH reached AS (SELECT o.message_id, o.customer_id, o.part, u.reason FROM lifecycle.outbox AS o"
            "   JOIN unnest($1, $2, $3, $4) AS u (customer_id, scenario, anchor, reason) USING (customer_id, scenario, anchor)"
-           "   WHERE o.status IN ('pending', 'leased') FOR UPDATE OF o SKIP LOCKED)"
+           "   WHERE o.part < 8 AND o.status IN ('pending', 'leased') FOR UPDATE OF o SKIP LOCKED)"
            " UPDATE lifecycle.outbox AS o"
            "    SET status = CASE o.status WHEN 'pending' THEN 'cancelled' ELSE o.status END, cancel_requested = true, error = r.reason"
-           "   FROM reached AS r WHERE o.message_id = r.message_id AND o.customer_id = r.customer_id",
+           "   FROM reached AS r WHERE o.part < 8 AND o.part = r.part AND o.message_id = r.message_id AND o.customer_id = r.customer_id",
     .types = {TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID}};
 
 pg::Statement cancel_marketing{
-    .sql = "WITH reached AS (SELECT o.message_id, o.customer_id FROM lifecycle.outbox AS o"
+    .sql = "WITH reached AS (SELECT o.message_id, o.customer_id, o.part FROM lifecycle.outbox AS o"
            "   JOIN unnest($1, $2) AS u (customer_id, consent) USING (customer_id)"
            "   JOIN lifecycle.channel AS c ON c.name = o.channel AND c.consent = u.consent"
-           "   WHERE o.class = 'marketing' AND o.status IN ('pending', 'leased') FOR UPDATE OF o SKIP LOCKED)"
+           "   WHERE o.part < 8 AND o.class = 'marketing' AND o.status IN ('pending', 'leased') FOR UPDATE OF o SKIP LOCKED)"
            " UPDATE lifecycle.outbox AS o"
            "    SET status = CASE o.status WHEN 'pending' THEN 'cancelled' ELSE o.status END, cancel_requested = true, error = 'no_consent'"
-           "   FROM reached AS r WHERE o.message_id = r.message_id AND o.customer_id = r.customer_id",
+           "   FROM reached AS r WHERE o.part < 8 AND o.part = r.part AND o.message_id = r.message_id AND o.customer_id = r.customer_id",
     .types = {TEXTARRAYOID, TEXTARRAYOID}};
 
-pg::Statement release{.sql = "SELECT lifecycle.release_leases()"};
+// The mailers were away and the next step has come: the earlier one is not sent after it. What is transactional is owed all the same.
+pg::Statement supersede{
+    .sql = "WITH reached AS (SELECT o.message_id, o.customer_id, o.part FROM lifecycle.outbox AS o"
+           "   JOIN unnest($1, $2, $3, $4) AS u (customer_id, scenario, anchor, step) USING (customer_id, scenario, anchor)"
+           "   WHERE o.part < 8 AND o.step < u.step AND o.class = 'marketing' AND o.status IN ('pending', 'leased') FOR UPDATE OF o SKIP LOCKED)"
+           " UPDATE lifecycle.outbox AS o"
+           "    SET status = CASE o.status WHEN 'pending' THEN 'cancelled' ELSE o.status END, cancel_requested = true, error = 'superseded'"
+           "   FROM reached AS r WHERE o.part < 8 AND o.part = r.part AND o.message_id = r.message_id AND o.customer_id = r.customer_id",
+    .types = {TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT4ARRAYOID}};
+
+// Who asks for mail again has woken up; a complaint or a dead address is another matter.
+pg::Statement lift_sunset{
+    .sql = "DELETE FROM lifecycle.suppression AS s"
+           " USING unnest($1, $2) AS u (customer_id, consent) JOIN lifecycle.customer AS c USING (customer_id)"
+           " WHERE s.reason = 'sunset' AND s.address_hash = lifecycle.address_hash("
+           "       CASE u.consent WHEN 'sms' THEN c.phone ELSE coalesce(c.email, substring(c.customer_id FROM '^[^@ ]+@[^@ ]+$')) END)",
+    .types = {TEXTARRAYOID, TEXTARRAYOID}};
+
+pg::Statement upkeep{.sql = "SELECT lifecycle.upkeep($1)", .types = {BOOLOID}};
 
 void write(const pg::Array<scenario::Message>& messages, Instant now) {
     pg::Array<Datum> customers, scenarios, anchors, steps, due, expires;
@@ -66,6 +97,9 @@ void write(const pg::Array<scenario::Message>& messages, Instant now) {
                     pg::int4_array(steps.span()), pg::instant_array(due.span()), pg::instant_array(expires.span()),
                     TimestampTzGetDatum(now)};
     write_messages.run(args);
+    bool any_later = false;
+    for (const scenario::Message& m : messages) any_later |= m.position > 1;
+    if (any_later) supersede.run({args, 4});
 }
 
 void cancel(const pg::Array<scenario::Ended>& ended) {
@@ -81,27 +115,36 @@ void cancel(const pg::Array<scenario::Ended>& ended) {
     cancel_messages.run(args);
 }
 
-void cancel(const pg::Array<scenario::Revoked>& revoked) {
+void run_for(pg::Statement& statement, const pg::Array<scenario::ConsentChange>& changed) {
     pg::Array<Datum> customers, consents;
-    for (const scenario::Revoked& r : revoked) {
-        customers.push(r.customer);
-        consents.push(r.consent);
+    for (const scenario::ConsentChange& c : changed) {
+        customers.push(c.customer);
+        consents.push(c.consent);
     }
     Datum args[] = {pg::text_array(customers.span()), pg::text_array(consents.span())};
-    cancel_marketing.run(args);
+    statement.run(args);
 }
 
 }  // namespace
 
 void enqueue(const scenario::Outgoing& outgoing, Instant now) {
     if (!outgoing.ended.empty()) cancel(outgoing.ended);
-    if (!outgoing.revoked.empty()) cancel(outgoing.revoked);
+    if (!outgoing.revoked.empty()) run_for(cancel_marketing, outgoing.revoked);
+    if (!outgoing.granted.empty()) run_for(lift_sunset, outgoing.granted);
     if (outgoing.messages.empty()) return;
     pg::fault_point("outbox");
     write(outgoing.messages, now);
     pg::notify_at_commit("lifecycle_outbox");
 }
 
-void tidy() { release.run(); }
+void tidy() {
+    // Looking at everything that waits is not for every wake-up of a worker.
+    static TimestampTz last_look = 0;
+    TimestampTz present = GetCurrentTimestamp();
+    bool thorough = pg::clock_is_frozen() || present - last_look >= 10 * USECS_PER_SEC;
+    if (thorough) last_look = present;
+    Datum arg = BoolGetDatum(thorough);
+    upkeep.run({&arg, 1});
+}
 
 }  // namespace lifecycle::outbox

@@ -260,12 +260,19 @@ void run(Work& work, Enrolment& e) {
     }
 }
 
-// What waits for customers who have withdrawn the consent it needs.
-void note_revoked(Batch batch, Outgoing* outgoing) {
+// Who has withdrawn a consent that waiting messages need, and who has given one.
+void note_consents(Batch batch, Outgoing* outgoing) {
     for (const Change& change : batch) {
         for (auto [name, column] : kConsents) {
             if (consents(change.before, column) && !consents(change.after, column))
                 outgoing->revoked.push({change.after.values[kCustomerId], pg::to_datum(name)});
+        }
+        if (change.silent) continue;  // an import is nobody's word of today
+        for (const Fact& fact : change.facts) {
+            if (fact.kind != FactKind::consent || fact.withdrawn) continue;
+            // Said again counts too: what was suppressed meanwhile is lifted.
+            if (pg::view(fact.fields[1]) == "granted" && consents(change.after, consent_column(pg::view(fact.fields[0]))))
+                outgoing->granted.push({change.after.values[kCustomerId], fact.fields[0]});
         }
     }
 }
@@ -329,7 +336,7 @@ void write(Work& work, Instant now) {
 
 void advance(Batch batch, Outgoing* outgoing) {
     pg::fault_point("scenarios");
-    note_revoked(batch, outgoing);
+    note_consents(batch, outgoing);
     Work work{refresh_scenarios(), {}, {}, outgoing};
     pg::keep_zone([&] {
         if (!work.scenarios.list.empty()) {

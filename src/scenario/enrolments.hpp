@@ -22,8 +22,8 @@ struct Ended {
     Datum reason;
 };
 
-// A consent that was granted and is not any more.
-struct Revoked {
+// A consent that has been granted or withdrawn.
+struct ConsentChange {
     Datum customer;
     Datum consent;
 };
@@ -31,7 +31,8 @@ struct Revoked {
 struct Outgoing {
     pg::Array<Message> messages;
     pg::Array<Ended> ended;
-    pg::Array<Revoked> revoked;
+    pg::Array<ConsentChange> revoked;
+    pg::Array<ConsentChange> granted;
 };
 
 // Starts enrolments, ends those whose goal is met or whose reason has gone, and decides the steps that are due.

@@ -76,10 +76,10 @@ BEGIN
         ('email', 'email')
     ON CONFLICT (name) DO NOTHING;
 
-    INSERT INTO lifecycle.scenario (name, trigger, goal, max_age) VALUES
-        ('win_back',      'segment_entered:at_risk', 'order_placed', '7 days'),
-        ('loyalty',       'tier_reached',            NULL,           '1 day'),
-        ('post_purchase', 'order_placed',            NULL,           '1 day')
+    INSERT INTO lifecycle.scenario (name, trigger, goal, max_age, priority) VALUES
+        ('win_back',      'segment_entered:at_risk', 'order_placed', '7 days', 0),
+        ('loyalty',       'tier_reached',            NULL,           '1 day', 0),
+        ('post_purchase', 'order_placed',            NULL,           '1 day', 10)
     ON CONFLICT (name) DO NOTHING;
 
     INSERT INTO lifecycle.step (scenario, position, delay, not_after, class, template, subject, content) VALUES

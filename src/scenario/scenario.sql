@@ -15,10 +15,13 @@ CREATE TABLE lifecycle.scenario (
     trigger text NOT NULL,
     goal    text,
     max_age interval NOT NULL DEFAULT '1 day',
+    priority int4 NOT NULL DEFAULT 0,
+    delivery text,
     status  text NOT NULL DEFAULT 'draft',
     CONSTRAINT scenario_pkey PRIMARY KEY (name),
     CONSTRAINT scenario_goal_is_known CHECK (goal IN ('order_placed')),
     CONSTRAINT scenario_max_age_is_not_negative CHECK (max_age >= '0'),
+    CONSTRAINT scenario_delivery_is_known CHECK (delivery IN ('at_least_once', 'at_most_once')),
     CONSTRAINT scenario_status_is_known CHECK (status IN ('draft', 'active', 'paused'))
 );
 COMMENT ON TABLE lifecycle.scenario IS 'What is sent when: a trigger enrols a customer, the steps follow. Nothing is sent before status is active';
@@ -26,6 +29,8 @@ COMMENT ON COLUMN lifecycle.scenario.name IS 'Its name';
 COMMENT ON COLUMN lifecycle.scenario.trigger IS 'order_placed, tier_reached, tier_reached:TIER or segment_entered:SEGMENT';
 COMMENT ON COLUMN lifecycle.scenario.goal IS 'order_placed: an order ends the enrolment and cancels what waits; NULL: the steps run to their end';
 COMMENT ON COLUMN lifecycle.scenario.max_age IS 'What happened longer ago than this starts nothing: a backfilled history sends no mail';
+COMMENT ON COLUMN lifecycle.scenario.priority IS 'Mailers get messages of higher priority first';
+COMMENT ON COLUMN lifecycle.scenario.delivery IS 'What happens to a message whose mailer died with it: at_least_once (it goes out again, under the same key) or at_most_once (it becomes unknown); NULL: at_least_once for transactional steps, at_most_once for marketing';
 COMMENT ON COLUMN lifecycle.scenario.status IS 'draft: off; active: customers enrol and steps are sent; paused: nobody enrols and due steps wait';
 
 CREATE FUNCTION lifecycle.check_scenario() RETURNS trigger

@@ -1,0 +1,161 @@
+-- claim(): messages go out on lease.
+
+CREATE FUNCTION lifecycle.end_messages(message_ids bigint[], statuses text[], errors text[]) RETURNS bigint
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+    AS $$
+DECLARE
+    history int4 := lifecycle.history_part();
+    ended bigint;
+BEGIN
+    WITH gone AS (
+        DELETE FROM lifecycle.outbox AS o
+         WHERE o.part < 8 AND o.message_id = ANY (message_ids)
+        RETURNING o.*)
+    INSERT INTO lifecycle.outbox (
+           message_id, idempotency_key, customer_id, channel, recipient, scenario, anchor, step, variant, class, delivery, priority,
+           template, subject, locale, payload, status, created_at, due_at, expires_at, attempts, leased_by, leased_until,
+           lease_token, cancel_requested, sent_at, provider_id, error, part)
+        SELECT g.message_id, g.idempotency_key, g.customer_id, g.channel, g.recipient, g.scenario, g.anchor, g.step, g.variant, g.class,
+               g.delivery, g.priority, g.template, g.subject, g.locale, g.payload, u.status, g.created_at, g.due_at, g.expires_at,
+               g.attempts, g.leased_by, CASE u.status WHEN 'unknown' THEN g.leased_until END, g.lease_token,
+               g.cancel_requested OR u.status = 'cancelled', g.sent_at,
+               g.provider_id, coalesce(u.error, g.error), history
+          FROM gone AS g
+          JOIN unnest(message_ids, statuses, errors) AS u (message_id, status, error) ON u.message_id = g.message_id;
+    GET DIAGNOSTICS ended = ROW_COUNT;
+    RETURN ended;
+END
+$$;
+COMMENT ON FUNCTION lifecycle.end_messages(bigint[], text[], text[]) IS 'Internal: moves messages that are locked and do not go out into history, each with its status and why';
+
+CREATE FUNCTION lifecycle.pick_messages(clock timestamptz, wanted int, channels text[], customer_id text)
+    RETURNS SETOF lifecycle.outbox
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+    -- The order of the index and nothing else, whatever the statistics say of tables that fill and empty within seconds.
+    SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off SET plan_cache_mode = force_generic_plan SET jit = off
+    AS $$
+BEGIN
+    IF pick_messages.customer_id IS NOT NULL THEN
+        RETURN QUERY
+            WITH own AS MATERIALIZED (
+                SELECT o.* FROM lifecycle.outbox AS o
+                 WHERE o.part < 8 AND o.customer_id = pick_messages.customer_id
+                   AND (channels[1] IS NULL OR o.channel = channels[1]) AND o.due_at <= clock
+                   AND (o.status = 'pending' OR (o.status = 'leased' AND o.leased_until <= clock))
+                   FOR UPDATE SKIP LOCKED)
+            SELECT w.* FROM own AS w ORDER BY w.priority DESC, w.due_at, w.message_id LIMIT wanted;
+    ELSIF cardinality(channels) = 1 THEN
+        RETURN QUERY
+            SELECT o.* FROM lifecycle.outbox AS o
+             WHERE o.part < 8 AND o.channel = channels[1] AND o.due_at <= clock
+               AND (o.status = 'pending' OR (o.status = 'leased' AND o.leased_until <= clock))
+             ORDER BY o.channel, o.priority DESC, o.due_at
+             LIMIT wanted
+               FOR UPDATE SKIP LOCKED;
+    ELSE
+        RETURN QUERY
+            SELECT p.*
+              FROM unnest(channels) AS c, lifecycle.pick_messages(clock, wanted, ARRAY[c], NULL) AS p
+             ORDER BY p.priority DESC, p.due_at, p.message_id
+             LIMIT wanted;
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION lifecycle.pick_messages(timestamptz, int, text[], text) IS 'Internal: locks messages of these channels, or of one customer, that are due and that nobody holds, the first ones first';
+
+CREATE FUNCTION lifecycle.waiting_channels() RETURNS SETOF text
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
+    AS $$
+    -- From channel to channel by the index, however many messages each has.
+    WITH RECURSIVE found AS (
+        SELECT min(o.channel) AS channel FROM lifecycle.outbox AS o WHERE o.part < 8
+        UNION ALL
+        SELECT (SELECT min(o.channel) FROM lifecycle.outbox AS o WHERE o.part < 8 AND o.channel > f.channel)
+          FROM found AS f WHERE f.channel IS NOT NULL)
+    SELECT f.channel FROM found AS f WHERE f.channel IS NOT NULL
+$$;
+COMMENT ON FUNCTION lifecycle.waiting_channels() IS 'Internal: channels on which something waits';
+
+CREATE FUNCTION lifecycle.claim(max_messages int DEFAULT 100, channel text DEFAULT NULL, consumer text DEFAULT NULL,
+                                lease interval DEFAULT '5 minutes', customer_id text DEFAULT NULL)
+    RETURNS SETOF lifecycle.outbox
+    LANGUAGE plpgsql
+    -- SECURITY DEFINER, so that a mailer can claim with EXECUTE on this function only.
+    SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    SET enable_seqscan = off SET plan_cache_mode = force_generic_plan SET jit = off
+    AS $$
+DECLARE
+    clock timestamptz := lifecycle.now();
+    tries int := (lifecycle.outbox_policy()).max_attempts;
+    token bigint;
+    channels text[];
+    picked lifecycle.outbox[];
+    good bigint[];
+    bad bigint[];
+    statuses text[];
+    errors text[];
+    taken bigint[] := '{}';
+    parts int4[] := '{}';
+    k int4;
+BEGIN
+    IF max_messages < 0 OR max_messages IS NULL THEN
+        RAISE EXCEPTION 'max_messages must not be negative'
+            USING ERRCODE = 'invalid_parameter_value', DETAIL = format('It is %s.', coalesce(max_messages::text, 'NULL'));
+    END IF;
+    IF (lease > '0') IS NOT TRUE THEN
+        RAISE EXCEPTION 'lease must be longer than nothing'
+            USING ERRCODE = 'invalid_parameter_value', DETAIL = format('It is %s.', coalesce(lease::text, 'NULL'));
+    END IF;
+    IF NOT lifecycle.is_armed() THEN
+        RAISE WARNING 'this database is a copy and sends nothing until it is armed'
+            USING HINT = 'SELECT lifecycle.arm() if its customers are to get mail from here.';
+        RETURN;
+    END IF;
+    -- What is shown on the site waits for its customer, who must be named.
+    channels := CASE WHEN claim.channel IS NOT NULL OR claim.customer_id IS NOT NULL THEN ARRAY[claim.channel]
+                     ELSE ARRAY(SELECT w FROM lifecycle.waiting_channels() AS w WHERE w <> 'onsite') END;
+    WHILE cardinality(taken) < max_messages LOOP
+        picked := ARRAY(SELECT p FROM lifecycle.pick_messages(clock, max_messages - cardinality(taken), channels, claim.customer_id) AS p);
+        EXIT WHEN cardinality(picked) = 0;
+        WITH judged AS (
+            SELECT p.message_id, p.part, g.reason,
+                   CASE WHEN p.status = 'leased' AND p.delivery = 'at_most_once' THEN 'unknown'
+                        WHEN p.cancel_requested OR g.reason IS NOT NULL THEN 'cancelled'
+                        WHEN p.expires_at <= clock THEN 'expired'
+                        WHEN p.attempts >= tries THEN 'failed' END AS verdict,
+                   CASE WHEN p.status = 'leased' AND NOT p.cancel_requested
+                        THEN format('the lease of %s ran out', coalesce(quote_literal(p.leased_by), 'a consumer')) END AS lapse
+              FROM (SELECT array_agg(u.customer_id) AS customers, array_agg(u.recipient) AS recipients, array_agg(u.scenario) AS scenarios,
+                           array_agg(u.anchor) AS anchors, array_agg(u.channel) AS channels, array_agg(u.class) AS classes
+                      FROM unnest(picked) AS u) AS a,
+                   lifecycle.gates(a.customers, a.recipients, a.scenarios, a.anchors, a.channels, a.classes) AS g
+              JOIN unnest(picked) WITH ORDINALITY AS p ON p.ordinality = g.n)
+        SELECT array_agg(j.message_id) FILTER (WHERE j.verdict IS NULL), array_agg(DISTINCT j.part) FILTER (WHERE j.verdict IS NULL),
+               array_agg(j.message_id) FILTER (WHERE j.verdict IS NOT NULL), array_agg(j.verdict) FILTER (WHERE j.verdict IS NOT NULL),
+               array_agg(CASE WHEN j.verdict = 'cancelled' THEN j.reason ELSE j.lapse END) FILTER (WHERE j.verdict IS NOT NULL)
+          INTO good, parts, bad, statuses, errors
+          FROM judged AS j;
+        IF bad IS NOT NULL THEN
+            PERFORM lifecycle.end_messages(bad, statuses, errors);
+        END IF;
+        CONTINUE WHEN good IS NULL;
+        token := coalesce(token, nextval('lifecycle.lease_token'));
+        FOREACH k IN ARRAY parts LOOP
+            RETURN QUERY
+                UPDATE lifecycle.outbox AS o
+                   SET status = 'leased', attempts = o.attempts + 1, leased_by = consumer, leased_until = clock + lease,
+                       lease_token = token,
+                       error = CASE o.status WHEN 'leased'
+                                    THEN format('the lease of %s ran out', coalesce(quote_literal(o.leased_by), 'a consumer'))
+                                    ELSE o.error END
+                 WHERE o.part < 8 AND o.part = k AND o.message_id = ANY (good)
+                RETURNING o.*;
+        END LOOP;
+        taken := taken || good;
+    END LOOP;
+    IF token IS NOT NULL THEN
+        INSERT INTO lifecycle.lease (lease_token, consumer, leased_until, message_ids) VALUES (token, consumer, clock + lease, taken);
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION lifecycle.claim(int, text, text, interval, text) IS 'Leases up to max_messages due messages (of one channel or for one customer, if given) to a consumer for the length of the lease, and returns them; those of higher priority first, then those due first. Concurrent claims never get the same message';

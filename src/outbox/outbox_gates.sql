@@ -1,0 +1,75 @@
+-- Whether a message may go out: suppressed addresses, and the gates that are asked when a message is claimed and before it is sent.
+
+CREATE TABLE lifecycle.suppression (
+    address_hash  bytea NOT NULL,
+    reason        text NOT NULL,
+    suppressed_at timestamptz NOT NULL DEFAULT lifecycle.now(),
+    note          text,
+    CONSTRAINT suppression_pkey PRIMARY KEY (address_hash, reason),
+    CONSTRAINT suppression_reason_is_known CHECK (reason IN ('hard_bounce', 'complaint', 'sunset', 'manual')),
+    CONSTRAINT suppression_address_hash_is_sha256 CHECK (octet_length(address_hash) = 32)
+);
+COMMENT ON TABLE lifecycle.suppression IS 'Addresses that get nothing; with sunset no marketing. Delete a row to lift it';
+COMMENT ON COLUMN lifecycle.suppression.address_hash IS 'lifecycle.address_hash() of the address, so that this survives merge, erasure and import';
+COMMENT ON COLUMN lifecycle.suppression.reason IS 'hard_bounce, complaint, sunset or manual; an address may have several';
+COMMENT ON COLUMN lifecycle.suppression.suppressed_at IS 'Since when';
+COMMENT ON COLUMN lifecycle.suppression.note IS 'What the provider or the person who did it said';
+
+CREATE FUNCTION lifecycle.address_hash(address text) RETURNS bytea
+    LANGUAGE sql STABLE PARALLEL SAFE
+    RETURN sha256(convert_to(CASE WHEN strpos(address, '@') > 0 THEN lower(btrim(address))
+                                  ELSE regexp_replace(regexp_replace(address, '[^0-9+]', '', 'g'), '^00', '+') END, 'UTF8'));
+COMMENT ON FUNCTION lifecycle.address_hash(text) IS 'SHA-256 of an address: of e-mail addresses in lower case without surrounding blanks, of others the digits, with + for a leading 00';
+
+CREATE FUNCTION lifecycle.suppress(address text, reason text DEFAULT 'manual', note text DEFAULT NULL) RETURNS void
+    LANGUAGE sql
+    -- SECURITY DEFINER: who may report a bounce need not be able to read or lift suppressions.
+    SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS $$
+    INSERT INTO lifecycle.suppression AS s (address_hash, reason, note)
+        SELECT lifecycle.address_hash(suppress.address), suppress.reason, suppress.note
+         WHERE btrim(suppress.address) <> ''
+    ON CONFLICT (address_hash, reason) DO NOTHING;
+$$;
+COMMENT ON FUNCTION lifecycle.suppress(text, text, text) IS 'Sends nothing to an address any more: reason hard_bounce, complaint, sunset (marketing only) or manual';
+
+CREATE FUNCTION lifecycle.gates(customers text[], recipients text[], scenarios text[], anchors text[], channels text[], classes text[])
+    RETURNS TABLE (n bigint, reason text)
+    LANGUAGE plpgsql STABLE
+    -- SECURITY DEFINER, because mailers ask and have no business in enrolments, customers and suppressions.
+    SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS $$
+BEGIN
+    -- The one place where it is decided, in the order of the gates. Plans are kept, so that asking about a batch costs no planning.
+    RETURN QUERY
+        SELECT u.n,
+               CASE WHEN EXISTS (SELECT FROM lifecycle.suppression AS s
+                                  WHERE s.address_hash = lifecycle.address_hash(u.recipient)
+                                    AND (s.reason <> 'sunset' OR u.class = 'marketing'))
+                    THEN 'suppressed'
+                    WHEN u.class = 'marketing' AND h.consent IS NOT NULL
+                         AND CASE h.consent WHEN 'email' THEN c.email_consent WHEN 'sms' THEN c.sms_consent
+                                            WHEN 'push' THEN c.push_consent ELSE c.ads_consent END IS DISTINCT FROM 'granted'
+                    THEN 'no_consent'
+                    WHEN e.status = 'exited' THEN coalesce(e.end_reason, 'exited')
+               END
+          FROM unnest(customers, recipients, scenarios, anchors, channels, classes)
+               WITH ORDINALITY AS u (customer_id, recipient, scenario, anchor, channel, class, n)
+          LEFT JOIN lifecycle.channel AS h ON h.name = u.channel
+          -- A message that is no customer's is asked for nothing.
+          LEFT JOIN lifecycle.customer AS c ON c.customer_id = u.customer_id
+          LEFT JOIN lifecycle.enrolment AS e ON (e.customer_id, e.scenario, e.anchor) = (u.customer_id, u.scenario, u.anchor);
+END
+$$;
+COMMENT ON FUNCTION lifecycle.gates(text[], text[], text[], text[], text[], text[]) IS 'For each of several messages the reason code for which it must not go out: suppressed, no_consent, goal_met, exited; NULL: it may';
+
+CREATE FUNCTION lifecycle.gate(message lifecycle.outbox) RETURNS text
+    LANGUAGE sql STABLE
+    -- SECURITY DEFINER, because mailers ask and have no business in gates().
+    SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS $$
+    SELECT g.reason
+      FROM lifecycle.gates(ARRAY[message.customer_id], ARRAY[message.recipient], ARRAY[message.scenario], ARRAY[message.anchor],
+                           ARRAY[message.channel], ARRAY[message.class]) AS g
+$$;
+COMMENT ON FUNCTION lifecycle.gate(lifecycle.outbox) IS 'The reason code for which a message must not go out, NULL: it may. For mailers that poll with plain SQL: AND lifecycle.gate(o) IS NULL';

@@ -1,0 +1,56 @@
+-- Roles: who sends, who reads, who configures. Nobody has any rights before one of these is called.
+
+CREATE FUNCTION lifecycle.grant_mailer(role regrole) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+    AS $$
+BEGIN
+    EXECUTE format('GRANT USAGE ON SCHEMA lifecycle TO %s', role);
+    -- UPDATE of these is what polling with plain SQL needs; the row's triggers see to the rest.
+    EXECUTE format('GRANT SELECT, UPDATE (status, error, provider_id) ON lifecycle.outbox TO %s', role);
+    EXECUTE format('GRANT EXECUTE ON FUNCTION lifecycle.claim, lifecycle.ack, lifecycle.fail, lifecycle.extend, lifecycle.release,
+                        lifecycle.may_send, lifecycle.feedback, lifecycle.gate, lifecycle.now, lifecycle.is_armed TO %s', role);
+END
+$$;
+COMMENT ON FUNCTION lifecycle.grant_mailer(regrole) IS 'Lets a role read the outbox, poll it with plain SQL, claim, acknowledge and pass on feedback, and nothing else';
+
+CREATE FUNCTION lifecycle.grant_reader(role regrole) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+    AS $$
+DECLARE
+    called text;
+BEGIN
+    EXECUTE format('GRANT USAGE ON SCHEMA lifecycle TO %s', role);
+    EXECUTE format('GRANT SELECT ON ALL TABLES IN SCHEMA lifecycle TO %s', role);
+    FOR called IN
+        SELECT p.oid::regprocedure::text
+          FROM pg_proc AS p
+         WHERE p.pronamespace = 'lifecycle'::regnamespace AND p.prorettype <> 'trigger'::regtype
+           AND (p.provolatile <> 'v' OR p.proname = 'worker_status')
+    LOOP
+        EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %s', called, role);
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION lifecycle.grant_reader(regrole) IS 'Lets a role read everything, personal data too, and change nothing';
+
+CREATE FUNCTION lifecycle.grant_admin(role regrole) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+    AS $$
+DECLARE
+    configured regclass;
+BEGIN
+    PERFORM lifecycle.grant_reader(role);
+    -- Never TRIGGER or REFERENCES: what stands on our tables runs as their owner.
+    FOR configured IN
+        SELECT c.oid
+          FROM pg_class AS c
+         WHERE c.relnamespace = 'lifecycle'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition
+           AND coalesce(obj_description(c.oid, 'pg_class'), '') NOT LIKE 'Internal:%'
+    LOOP
+        EXECUTE format('GRANT INSERT, UPDATE, DELETE ON %s TO %s', configured, role);
+    END LOOP;
+    EXECUTE format('GRANT USAGE ON ALL SEQUENCES IN SCHEMA lifecycle TO %s', role);
+    EXECUTE format('GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA lifecycle TO %s', role);
+END
+$$;
+COMMENT ON FUNCTION lifecycle.grant_admin(regrole) IS 'Lets a role read everything, configure, and call every function. Attaching a table also needs the ownership of that table';

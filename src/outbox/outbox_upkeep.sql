@@ -1,0 +1,143 @@
+-- What keeps the outbox in shape: leases that run out, what is too late, emptied parts, history. tick() and the worker do it.
+
+CREATE FUNCTION lifecycle.release_leases() RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
+    AS $$
+DECLARE
+    clock timestamptz := lifecycle.now();
+    tries int := (lifecycle.outbox_policy()).max_attempts;
+    past lifecycle.lease;
+BEGIN
+    FOR past IN SELECT l.* FROM lifecycle.lease AS l WHERE l.leased_until <= clock ORDER BY l.leased_until FOR UPDATE SKIP LOCKED LOOP
+        -- The mailer that held them is dead or too slow. Whether it has sent them nobody knows.
+        WITH lapsed AS (
+            SELECT o.message_id, o.part FROM lifecycle.outbox AS o
+             WHERE o.part < 8 AND o.message_id = ANY (past.message_ids) AND o.status = 'leased' AND o.lease_token = past.lease_token
+               AND o.leased_until <= clock
+               FOR UPDATE SKIP LOCKED)
+        UPDATE lifecycle.outbox AS o
+           SET status = CASE WHEN o.delivery = 'at_most_once' THEN 'unknown'
+                             WHEN o.cancel_requested THEN 'cancelled'
+                             WHEN o.attempts >= tries THEN 'failed'
+                             ELSE 'pending' END,
+               error = CASE WHEN o.cancel_requested THEN o.error
+                            ELSE format('the lease of %s ran out', coalesce(quote_literal(o.leased_by), 'a consumer')) END
+          FROM lapsed AS d
+         WHERE o.part < 8 AND o.part = d.part AND o.message_id = d.message_id;
+        DELETE FROM lifecycle.lease AS l
+         WHERE l.lease_token = past.lease_token
+           AND NOT EXISTS (SELECT FROM lifecycle.outbox AS o
+                            WHERE o.part < 8 AND o.message_id = ANY (past.message_ids) AND o.status = 'leased' AND o.lease_token = past.lease_token);
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION lifecycle.release_leases() IS 'Takes back leases that have run out: at_least_once messages are pending again, at_most_once ones unknown. tick() calls it; claim() does the same to what it comes upon';
+
+CREATE FUNCTION lifecycle.expire_messages() RETURNS void
+    LANGUAGE sql SET search_path = pg_catalog, pg_temp
+    AS $$
+    WITH late AS (
+        SELECT o.message_id, o.part FROM lifecycle.outbox AS o
+         WHERE o.part < 8 AND o.status = 'pending' AND o.expires_at <= lifecycle.now()
+           FOR UPDATE SKIP LOCKED)
+    SELECT lifecycle.end_messages(a.ids, array_fill('expired'::text, ARRAY[cardinality(a.ids)]), NULL)
+      FROM (SELECT array_agg(l.message_id) AS ids FROM late AS l) AS a
+     WHERE a.ids IS NOT NULL
+$$;
+COMMENT ON FUNCTION lifecycle.expire_messages() IS 'Sets messages that are too late to expired. tick() calls it; claim() does the same to what it comes upon';
+
+CREATE FUNCTION lifecycle.empty_parts() RETURNS int
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+    -- Whoever waits behind us for the lock waits no longer than this.
+    SET lock_timeout = '50ms'
+    AS $$
+DECLARE
+    here int4 := lifecycle.current_part();
+    relation regclass;
+    emptied int := 0;
+    message lifecycle.outbox;
+BEGIN
+    FOR k IN 0 .. 7 LOOP
+        CONTINUE WHEN k = here;
+        relation := format('lifecycle.outbox_%s', k)::regclass;
+        CONTINUE WHEN pg_relation_size(relation) < 1048576;  -- too little to be in anybody's way
+        -- A few stragglers move on; many (a backlog, a night's quiet) stay, and the part with them.
+        IF (SELECT count(*) FROM (SELECT FROM lifecycle.outbox AS o WHERE o.part = k LIMIT 1001) AS few) <= 1000 THEN
+            FOR message IN
+                WITH stragglers AS MATERIALIZED (
+                    SELECT o.message_id, o.customer_id FROM lifecycle.outbox AS o
+                     WHERE o.part = k AND o.status = 'pending' FOR UPDATE SKIP LOCKED)
+                DELETE FROM lifecycle.outbox AS o USING stragglers AS s
+                 WHERE o.part = k AND o.message_id = s.message_id AND o.customer_id = s.customer_id
+                RETURNING o.*
+            LOOP
+                message.part := here;
+                INSERT INTO lifecycle.outbox SELECT (message).*;
+            END LOOP;
+        END IF;
+        CONTINUE WHEN EXISTS (SELECT FROM lifecycle.outbox AS o WHERE o.part = k);
+        BEGIN
+            EXECUTE format('LOCK TABLE ONLY %s IN ACCESS EXCLUSIVE MODE', relation);
+            IF NOT EXISTS (SELECT FROM lifecycle.outbox AS o WHERE o.part = k) THEN
+                EXECUTE format('TRUNCATE ONLY %s', relation);
+                emptied := emptied + 1;
+            END IF;
+        EXCEPTION WHEN lock_not_available OR object_in_use OR deadlock_detected THEN
+            NULL;  -- a dump or a long transaction looks at it: another time
+        END;
+    END LOOP;
+    RETURN emptied;
+END
+$$;
+COMMENT ON FUNCTION lifecycle.empty_parts() IS 'Truncates parts of the outbox in which nothing waits any more, so that dead rows go whatever old snapshot is held; one that is locked is left for another time. tick() calls it. Returns how many';
+
+CREATE FUNCTION lifecycle.keep_history() RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET lock_timeout = '50ms'
+    AS $$
+DECLARE
+    clock timestamptz := lifecycle.now();
+    keep interval := (lifecycle.outbox_policy()).keep;
+    volume lifecycle.outbox_volume;
+    next int4;
+BEGIN
+    -- One at a time; who comes second leaves it to the first.
+    IF NOT pg_try_advisory_xact_lock('lifecycle.outbox_volume'::regclass::oid::int4, 0) THEN
+        RETURN;
+    END IF;
+    FOR volume IN SELECT v.* FROM lifecycle.outbox_volume AS v WHERE v.ended_at <= clock - keep ORDER BY v.began_at LOOP
+        BEGIN
+            EXECUTE format('TRUNCATE ONLY lifecycle.outbox_%s', volume.part);
+            DELETE FROM lifecycle.outbox_volume AS v WHERE v.part = volume.part;
+        EXCEPTION WHEN lock_not_available OR object_in_use OR deadlock_detected THEN
+            NULL;  -- a dump or a long transaction looks at it: another time
+        END;
+    END LOOP;
+
+    SELECT v.* INTO volume FROM lifecycle.outbox_volume AS v WHERE v.ended_at IS NULL;
+    IF NOT FOUND THEN
+        INSERT INTO lifecycle.outbox_volume (part, began_at) VALUES (1000, clock);
+    ELSIF clock >= volume.began_at + keep / 12 AND EXISTS (SELECT FROM lifecycle.outbox AS o WHERE o.part = volume.part) THEN
+        next := 1000 + (volume.part - 999) % 16;
+        -- While the next one holds what must be kept, the present one grows.
+        IF NOT EXISTS (SELECT FROM lifecycle.outbox_volume AS v WHERE v.part = next) THEN
+            UPDATE lifecycle.outbox_volume AS v SET ended_at = clock WHERE v.part = volume.part;
+            INSERT INTO lifecycle.outbox_volume (part, began_at) VALUES (next, clock);
+        END IF;
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION lifecycle.keep_history() IS 'Begins a new volume of history when it is time, and truncates those that ended longer ago than lifecycle.outbox_policy.keep; tick() calls it';
+
+CREATE FUNCTION lifecycle.upkeep(thorough boolean DEFAULT true) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+    AS $$
+BEGIN
+    PERFORM lifecycle.release_leases();
+    PERFORM lifecycle.empty_parts();
+    IF thorough THEN
+        PERFORM lifecycle.expire_messages();
+        PERFORM lifecycle.keep_history();
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION lifecycle.upkeep(boolean) IS 'Internal: what tick() and the worker do for the outbox; thorough: also what costs a look at everything that waits';
