@@ -259,13 +259,15 @@ COMMENT ON COLUMN lifecycle.armed_for.system_identifier IS 'Of the cluster';
 COMMENT ON COLUMN lifecycle.armed_for.database IS 'Of the database';
 
 CREATE FUNCTION lifecycle.is_armed() RETURNS boolean
-    LANGUAGE sql STABLE
-    -- SECURITY DEFINER, because pg_control_system() is not for everybody and mailers claim without further rights.
+    LANGUAGE plpgsql STABLE
+    -- SECURITY DEFINER, because mailers have no business in the table.
     SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     AS $$
-    SELECT count(*) = 1 AND bool_and(a.system_identifier = c.system_identifier AND a.database = d.oid)
-      FROM lifecycle.armed_for AS a, pg_control_system() AS c, pg_database AS d
-     WHERE d.datname = current_database()
+BEGIN
+    RETURN (SELECT count(*) = 1 AND bool_and(a.system_identifier = lifecycle.system_identifier() AND a.database = d.oid)
+              FROM lifecycle.armed_for AS a, pg_database AS d
+             WHERE d.datname = current_database());
+END
 $$;
 COMMENT ON FUNCTION lifecycle.is_armed() IS 'Whether this database may send: false in a restored dump or a clone until lifecycle.arm()';
 

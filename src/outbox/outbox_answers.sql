@@ -74,6 +74,14 @@ END
 $$;
 COMMENT ON FUNCTION lifecycle.ack(bigint[], bigint, text[]) IS 'Marks claimed messages as sent, with the provider''s ids in the same order if there are any, and returns how many: those whose lease has passed to another consumer, or without a token has run out, are left alone and noted in lifecycle.late_answer';
 
+CREATE FUNCTION lifecycle.backoff(attempts int) RETURNS interval
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+    AS $$
+    -- Twenty doublings are longer than any retry_at_most, and do not overflow.
+    SELECT least(p.retry_after * 2 ^ least(greatest(attempts - 1, 0), 20), p.retry_at_most) FROM lifecycle.outbox_policy() AS p
+$$;
+COMMENT ON FUNCTION lifecycle.backoff(int) IS 'How long a message waits that has failed this many times; see lifecycle.outbox_policy';
+
 CREATE FUNCTION lifecycle.fail(message_id bigint, error text, retry_after interval DEFAULT NULL, lease_token bigint DEFAULT NULL,
                                permanent boolean DEFAULT false)
     RETURNS boolean
@@ -93,9 +101,18 @@ BEGIN
     IF NOT FOUND THEN
         -- Given up as unknown, but the mailer lives and knows that it was not sent.
         UPDATE lifecycle.outbox AS o
-           SET status = 'failed', error = fail.error
-         WHERE o.part >= 8 AND o.message_id = fail.message_id AND o.status = 'unknown' AND o.lease_token = fail.lease_token;
+           SET status = 'failed', error = fail.error, leased_until = NULL
+         WHERE o.part >= 8 AND o.message_id = fail.message_id AND o.status = 'unknown' AND o.lease_token = fail.lease_token
+        RETURNING o.* INTO message;
         IF FOUND THEN
+            IF NOT permanent AND NOT message.cancel_requested AND message.attempts < policy.max_attempts THEN
+                UPDATE lifecycle.outbox AS o
+                   SET status = 'pending', due_at = lifecycle.now() + coalesce(fail.retry_after, lifecycle.backoff(message.attempts))
+                 WHERE o.part = message.part AND o.message_id = fail.message_id;
+                UPDATE lifecycle.outbox AS o
+                   SET attempts = message.attempts
+                 WHERE o.part < 8 AND o.message_id = fail.message_id;
+            END IF;
             RETURN true;
         END IF;
         PERFORM lifecycle.refuse_answer(ARRAY[fail.message_id], fail.lease_token, 'failed', fail.error);
@@ -106,10 +123,9 @@ BEGIN
     ELSIF permanent OR message.attempts >= policy.max_attempts THEN
         PERFORM lifecycle.end_messages(ARRAY[fail.message_id], ARRAY['failed'], ARRAY[fail.error]);
     ELSE
-        -- Doubling: more than thirty times would overflow, and would be longer than retry_at_most anyway.
         UPDATE lifecycle.outbox AS o
            SET status = 'pending', leased_until = NULL, error = fail.error,
-               due_at = lifecycle.now() + coalesce(fail.retry_after, least(policy.retry_after * 2 ^ least(message.attempts - 1, 30), policy.retry_at_most))
+               due_at = lifecycle.now() + coalesce(fail.retry_after, lifecycle.backoff(message.attempts))
          WHERE o.part < 8 AND o.part = message.part AND o.message_id = fail.message_id;
     END IF;
     RETURN true;

@@ -28,25 +28,31 @@ END
 $$;
 COMMENT ON FUNCTION lifecycle.end_messages(bigint[], text[], text[]) IS 'Internal: moves messages that are locked and do not go out into history, each with its status and why';
 
-CREATE FUNCTION lifecycle.pick_messages(clock timestamptz, wanted int, channels text[], customer_id text)
-    RETURNS SETOF lifecycle.outbox
+CREATE FUNCTION lifecycle.pick_messages(clock timestamptz, wanted int, channels text[], customer text)
+    RETURNS TABLE (message_id bigint, part int4, customer_id text, recipient text, scenario text, anchor text, channel text, class text,
+                   status text, delivery text, cancel_requested boolean, expires_at timestamptz, attempts int4, leased_by text,
+                   priority int4, due_at timestamptz)
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
     -- The order of the index and nothing else, whatever the statistics say of tables that fill and empty within seconds.
     SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off SET plan_cache_mode = force_generic_plan SET jit = off
     AS $$
 BEGIN
-    IF pick_messages.customer_id IS NOT NULL THEN
+    IF customer IS NOT NULL THEN
         RETURN QUERY
             WITH own AS MATERIALIZED (
-                SELECT o.* FROM lifecycle.outbox AS o
-                 WHERE o.part < 8 AND o.customer_id = pick_messages.customer_id
+                SELECT o.message_id, o.part, o.customer_id, o.recipient, o.scenario, o.anchor, o.channel, o.class, o.status, o.delivery,
+                       o.cancel_requested, o.expires_at, o.attempts, o.leased_by, o.priority, o.due_at
+                  FROM lifecycle.outbox AS o
+                 WHERE o.part < 8 AND o.customer_id = customer
                    AND (channels[1] IS NULL OR o.channel = channels[1]) AND o.due_at <= clock
                    AND (o.status = 'pending' OR (o.status = 'leased' AND o.leased_until <= clock))
                    FOR UPDATE SKIP LOCKED)
             SELECT w.* FROM own AS w ORDER BY w.priority DESC, w.due_at, w.message_id LIMIT wanted;
     ELSIF cardinality(channels) = 1 THEN
         RETURN QUERY
-            SELECT o.* FROM lifecycle.outbox AS o
+            SELECT o.message_id, o.part, o.customer_id, o.recipient, o.scenario, o.anchor, o.channel, o.class, o.status, o.delivery,
+                   o.cancel_requested, o.expires_at, o.attempts, o.leased_by, o.priority, o.due_at
+              FROM lifecycle.outbox AS o
              WHERE o.part < 8 AND o.channel = channels[1] AND o.due_at <= clock
                AND (o.status = 'pending' OR (o.status = 'leased' AND o.leased_until <= clock))
              ORDER BY o.channel, o.priority DESC, o.due_at
@@ -89,11 +95,17 @@ DECLARE
     tries int := (lifecycle.outbox_policy()).max_attempts;
     token bigint;
     channels text[];
-    picked lifecycle.outbox[];
+    ids bigint[];
     good bigint[];
-    bad bigint[];
-    statuses text[];
-    errors text[];
+    customers text[];
+    recipients text[];
+    scenarios text[];
+    anchors text[];
+    on_channels text[];
+    classes text[];
+    verdicts text[];
+    lapses text[];
+    reasons text[];
     taken bigint[] := '{}';
     parts int4[] := '{}';
     k int4;
@@ -115,30 +127,30 @@ BEGIN
     channels := CASE WHEN claim.channel IS NOT NULL OR claim.customer_id IS NOT NULL THEN ARRAY[claim.channel]
                      ELSE ARRAY(SELECT w FROM lifecycle.waiting_channels() AS w WHERE w <> 'onsite') END;
     WHILE cardinality(taken) < max_messages LOOP
-        picked := ARRAY(SELECT p FROM lifecycle.pick_messages(clock, max_messages - cardinality(taken), channels, claim.customer_id) AS p);
-        EXIT WHEN cardinality(picked) = 0;
-        WITH judged AS (
-            SELECT p.message_id, p.part, g.reason,
-                   CASE WHEN p.status = 'leased' AND p.delivery = 'at_most_once' THEN 'unknown'
-                        WHEN p.cancel_requested OR g.reason IS NOT NULL THEN 'cancelled'
-                        WHEN p.expires_at <= clock THEN 'expired'
-                        WHEN p.attempts >= tries THEN 'failed' END AS verdict,
-                   CASE WHEN p.status = 'leased' AND NOT p.cancel_requested
-                        THEN format('the lease of %s ran out', coalesce(quote_literal(p.leased_by), 'a consumer')) END AS lapse
-              FROM (SELECT array_agg(u.customer_id) AS customers, array_agg(u.recipient) AS recipients, array_agg(u.scenario) AS scenarios,
-                           array_agg(u.anchor) AS anchors, array_agg(u.channel) AS channels, array_agg(u.class) AS classes
-                      FROM unnest(picked) AS u) AS a,
-                   lifecycle.gates(a.customers, a.recipients, a.scenarios, a.anchors, a.channels, a.classes) AS g
-              JOIN unnest(picked) WITH ORDINALITY AS p ON p.ordinality = g.n)
-        SELECT array_agg(j.message_id) FILTER (WHERE j.verdict IS NULL), array_agg(DISTINCT j.part) FILTER (WHERE j.verdict IS NULL),
-               array_agg(j.message_id) FILTER (WHERE j.verdict IS NOT NULL), array_agg(j.verdict) FILTER (WHERE j.verdict IS NOT NULL),
-               array_agg(CASE WHEN j.verdict = 'cancelled' THEN j.reason ELSE j.lapse END) FILTER (WHERE j.verdict IS NOT NULL)
-          INTO good, parts, bad, statuses, errors
-          FROM judged AS j;
-        IF bad IS NOT NULL THEN
-            PERFORM lifecycle.end_messages(bad, statuses, errors);
+        SELECT array_agg(p.message_id), array_agg(DISTINCT p.part), array_agg(p.customer_id), array_agg(p.recipient), array_agg(p.scenario),
+               array_agg(p.anchor), array_agg(p.channel), array_agg(p.class),
+               array_agg(CASE WHEN p.status = 'leased' AND p.delivery = 'at_most_once' THEN 'unknown'
+                              WHEN p.cancel_requested THEN 'cancelled'
+                              WHEN p.expires_at <= clock THEN 'expired'
+                              WHEN p.attempts >= tries THEN 'failed' END),
+               array_agg(CASE WHEN p.status = 'leased' AND NOT p.cancel_requested
+                              THEN format('the lease of %s ran out', coalesce(quote_literal(p.leased_by), 'a consumer')) END)
+          INTO ids, parts, customers, recipients, scenarios, anchors, on_channels, classes, verdicts, lapses
+          FROM lifecycle.pick_messages(clock, max_messages - cardinality(taken), channels, claim.customer_id) AS p;
+        EXIT WHEN ids IS NULL;
+        reasons := ARRAY(SELECT g.reason FROM lifecycle.gates(customers, recipients, scenarios, anchors, on_channels, classes) AS g ORDER BY g.n);
+        good := ids;
+        IF array_remove(verdicts, NULL) <> '{}' OR array_remove(reasons, NULL) <> '{}' THEN
+            PERFORM lifecycle.end_messages(array_agg(u.id), array_agg(u.verdict), array_agg(u.error))
+               FROM (SELECT u.id,
+                            -- Whether an at_most_once message has gone out nobody knows, and no gate can change that.
+                            CASE WHEN u.verdict = 'unknown' OR u.reason IS NULL THEN u.verdict ELSE 'cancelled' END AS verdict,
+                            CASE WHEN u.verdict = 'unknown' OR u.reason IS NULL THEN u.lapse ELSE u.reason END AS error
+                       FROM unnest(ids, verdicts, reasons, lapses) AS u (id, verdict, reason, lapse)
+                      WHERE u.verdict IS NOT NULL OR u.reason IS NOT NULL) AS u;
+            good := ARRAY(SELECT u.id FROM unnest(ids, verdicts, reasons) AS u (id, verdict, reason) WHERE u.verdict IS NULL AND u.reason IS NULL);
         END IF;
-        CONTINUE WHEN good IS NULL;
+        CONTINUE WHEN cardinality(good) = 0;
         token := coalesce(token, nextval('lifecycle.lease_token'));
         FOREACH k IN ARRAY parts LOOP
             RETURN QUERY

@@ -118,3 +118,5 @@ LIFECYCLE_FUNCTION(lifecycle_config_changed) {
 }
 
 LIFECYCLE_FUNCTION(lifecycle_restoring) { PG_RETURN_BOOL(pg::restoring()); }
+
+LIFECYCLE_FUNCTION(lifecycle_system_identifier) { PG_RETURN_INT64(static_cast<int64>(GetSystemIdentifier())); }

@@ -16,3 +16,8 @@ CREATE FUNCTION lifecycle.restoring() RETURNS boolean
     LANGUAGE c STABLE
     AS 'MODULE_PATHNAME', 'lifecycle_restoring';
 COMMENT ON FUNCTION lifecycle.restoring() IS 'Whether this session loads a dump: settings check_function_bodies and row_security are off';
+
+CREATE FUNCTION lifecycle.system_identifier() RETURNS bigint
+    LANGUAGE c STABLE
+    AS 'MODULE_PATHNAME', 'lifecycle_system_identifier';
+COMMENT ON FUNCTION lifecycle.system_identifier() IS 'Internal: the identifier of this cluster, as in pg_control_system(), without reading a file';

@@ -56,25 +56,11 @@ sub kill_backend
 	return kill 'KILL', $pid;
 }
 
-# The orphans of a server that was killed hold its memory until they notice, and while they do it cannot start again.
-sub kill_server
-{
-	my @orphans = split /\n/, $node->safe_psql('postgres', 'SELECT pid FROM pg_stat_activity WHERE pid <> pg_backend_pid()');
-	$node->kill9;
-	my $deadline = time + $patience;
-	while (grep { kill 0, $_ } @orphans)
-	{
-		return 0 if time > $deadline;
-		sleep 0.1;
-	}
-	return 1;
-}
-
 my %disaster = (
 	'a backend dies' => sub { kill_backend('client backend') },
 	'the worker dies' => sub { kill_backend('pg_lifecycle worker') },
 	'the server stops at once' => sub { $node->stop('immediate'); 1 },
-	'the server dies' => \&kill_server);
+	'the server dies' => sub { kill_server($node) });
 
 my $orders = 0;
 for my $round (1 .. $rounds)

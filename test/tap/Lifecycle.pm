@@ -12,7 +12,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(sleep time);
 
-our @EXPORT = qw(new_cluster new_shop new_quick_shop lines is_none eventually script_session finish_session $patience);
+our @EXPORT = qw(new_cluster new_shop new_quick_shop lines is_none eventually script_session finish_session kill_server $patience);
 
 our $patience = 60;    # seconds that anything may take
 
@@ -169,6 +169,21 @@ sub eventually
 		sleep 0.05;
 	} while (time < $deadline);
 	return is($got, $expected, $name);
+}
+
+# The orphans of a server that was killed hold its memory until they notice, and while they do it cannot start again.
+sub kill_server
+{
+	my ($node) = @_;
+	my @orphans = split /\n/, $node->safe_psql('postgres', 'SELECT pid FROM pg_stat_activity WHERE pid <> pg_backend_pid()');
+	$node->kill9;
+	my $deadline = time + $patience;
+	while (grep { kill 0, $_ } @orphans)
+	{
+		return 0 if time > $deadline;
+		sleep 0.1;
+	}
+	return 1;
 }
 
 # A session that runs a script while others run; errors carry their SQLSTATE and do not stop it. Through files, because IPC::Run
