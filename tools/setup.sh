@@ -13,6 +13,10 @@ need_command perl perl
 need_command prove perl
 need_command xz xz-utils
 need_file /usr/include/gtest/gtest.h libgtest-dev
+need_command openssl openssl
+need_file /usr/include/postgresql/libpq-fe.h libpq-dev
+echo '#include <curl/curl.h>' | c++ -E -x c++ - >/dev/null 2>&1 || missing+=(libcurl4-openssl-dev)
+/usr/bin/python3 -c 'import aiosmtpd' 2>/dev/null || missing+=(python3-aiosmtpd)
 perl -MIPC::Run -e 1 2>/dev/null || missing+=(libipc-run-perl)
 
 if ! find_pg_config >/dev/null; then
@@ -38,3 +42,12 @@ if [ ${#missing[@]} -gt 0 ]; then
 fi
 
 find_pg_config >/dev/null || die "still no PostgreSQL with server and PGXS; set PG_CONFIG"
+
+# The mailer in Node is an example that the tests show at work where its modules can be had; without them they say so and go on.
+modules=$root/build/examples/node
+if command -v npm >/dev/null && [ ! -d "$modules/node_modules/pg" ]; then
+    mkdir -p "$modules"
+    cp "$root/examples/mailer-node/package.json" "$modules/"
+    timeout 120 npm install --prefix "$modules" --no-audit --no-fund --silent >/dev/null 2>&1 ||
+        echo "the modules of examples/mailer-node could not be installed: its tests will be skipped"
+fi

@@ -92,12 +92,16 @@ if wanted tap && compgen -G 'test/tap/*.pl' >/dev/null; then
     # A copy: the servers' user may not be able to read the checkout.
     work=$(mktemp -d /tmp/lifecycle.XXXXXX)
     cp -r test/tap "$work/tap"
-    mkdir "$work/log"
+    mkdir "$work/log" "$work/node"
+    make -s -C examples/mailer PG_CONFIG="$PG_CONFIG"
+    cp build/examples/lifecycle-mailer "$work/"
+    cp -r build/examples/node/. examples/mailer-node/mailer.js "$work/node/" 2>/dev/null || echo "the mailer in Node is not tested: its modules are missing"
     if [ "$(id -u)" = 0 ]; then chown -R "$(server_user):" "$work"; fi
     for file in test/tap/*.pl; do
         name=$(basename "$file" .pl); status=0
         (cd "$work" && unset "${!PG@}" && unprivileged env HOME="$work" CI="${CI:-}" PATH="$bindir:$PATH" \
             PG_REGRESS="$regress_dir/pg_regress" TESTDIR="$work" TESTDATADIR="$work/tmp_check" TESTLOGDIR="$work/log" \
+            LIFECYCLE_MAILER="$work/lifecycle-mailer" LIFECYCLE_NODE_MAILER="$work/node" LIFECYCLE_CHAOS="${LIFECYCLE_CHAOS:-}" \
             timeout 600 prove -v -I "$perl_dir" -I "$work/tap" "tap/$name.pl") >"$logs/$name" 2>&1 || status=1
         if [ $status = 0 ]; then
             echo "$name: $(grep -c '^ok' "$logs/$name") ok"

@@ -65,7 +65,9 @@ CREATE TRIGGER definitions_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE 
     FOR EACH STATEMENT EXECUTE FUNCTION lifecycle.definitions_changed();
 
 CREATE FUNCTION lifecycle.wake_enrolments() RETURNS trigger
-    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+    LANGUAGE plpgsql
+    -- SECURITY DEFINER, because who may change scenarios has no business in the timers.
+    SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     AS $$
 BEGIN
     WITH waiting AS (

@@ -1,9 +1,22 @@
 -- Roles: who sends, who reads, who configures. Nobody has any rights before one of these is called.
 
+CREATE FUNCTION lifecycle.check_grantor() RETURNS void
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+    AS $$
+BEGIN
+    IF NOT (SELECT pg_has_role(e.extowner, 'USAGE') FROM pg_extension AS e WHERE e.extname = 'pg_lifecycle') THEN
+        RAISE EXCEPTION 'only the owner of the extension gives rights on it'
+            USING ERRCODE = 'insufficient_privilege', HINT = 'Call it as the role that has created the extension.';
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION lifecycle.check_grantor() IS 'Internal: refuses whoever does not own the extension, where GRANT would only warn';
+
 CREATE FUNCTION lifecycle.grant_mailer(role regrole) RETURNS void
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
     AS $$
 BEGIN
+    PERFORM lifecycle.check_grantor();
     EXECUTE format('GRANT USAGE ON SCHEMA lifecycle TO %s', role);
     -- UPDATE of these is what polling with plain SQL needs; the row's triggers see to the rest.
     EXECUTE format('GRANT SELECT, UPDATE (status, error, provider_id) ON lifecycle.outbox TO %s', role);
@@ -19,6 +32,7 @@ CREATE FUNCTION lifecycle.grant_reader(role regrole) RETURNS void
 DECLARE
     called text;
 BEGIN
+    PERFORM lifecycle.check_grantor();
     EXECUTE format('GRANT USAGE ON SCHEMA lifecycle TO %s', role);
     EXECUTE format('GRANT SELECT ON ALL TABLES IN SCHEMA lifecycle TO %s', role);
     FOR called IN

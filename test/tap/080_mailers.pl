@@ -112,8 +112,8 @@ for my $kind (sort keys %mailers)
 	$db->safe_psql('shop', 'DELETE FROM lifecycle.suppression');
 
 	# Asked to go, it goes, and leaves nothing behind.
-	$db->safe_psql('shop', "SELECT letters(200, 'email', 'at_most_once')");
-	eventually($db, 'shop', "SELECT count(*) > 20 FROM lifecycle.outbox WHERE status = 'sent' AND anchor::int > $letter + 1", 't', "$kind: it is at work");
+	$db->safe_psql('shop', "SELECT letters(80, 'email', 'at_most_once')");
+	eventually($db, 'shop', "SELECT count(*) > 10 FROM lifecycle.outbox WHERE status = 'sent' AND anchor::int > $letter + 1", 't', "$kind: it is at work");
 	is(stop_process($pid), 0, "$kind: asked to stop it stops");
 	is($db->safe_psql('shop', "SELECT count(*) FROM lifecycle.outbox WHERE status = 'leased'"), '0', "$kind: nothing is in its hands");
 	my $sent = $db->safe_psql('shop', "SELECT string_agg(idempotency_key, ' ' ORDER BY anchor::int) FROM lifecycle.outbox WHERE status = 'sent' AND anchor::int >= $letter");
@@ -141,7 +141,7 @@ SKIP:
 }
 
 # ALL AT ONCE
-my $total = 600 * $long;
+my $total = 400 * $long;
 my $smtp = sink('chaos.mails', 150);
 my $first = $db->safe_psql('shop', "SELECT last_value + is_called::int FROM letter");
 my @kinds = $with_node ? ('C++', 'Node', 'C++', 'Node') : ('C++') x 4;
@@ -180,7 +180,7 @@ while (time < $deadline)
 		$server_kills++;
 		$next_server_kill += $total / (3 * $long);
 	}
-	elsif ($enqueued < $total || rand() < 0.1)
+	elsif ($enqueued < $total || rand() < 0.03)
 	{
 		my $victim = $running[ rand @running ];
 		stop_process($victim->{pid}, 'KILL');
@@ -193,7 +193,7 @@ append_to_file("$work/stop", '');
 is(stop_process($_->{pid}), 0, "$_->{name} ($_->{kind}) stops when asked to") for @running;
 reap($_) for @plain;
 cmp_ok($server_kills, '>=', 2, "the server was killed $server_kills times");
-cmp_ok($kills, '>=', 5, "mailers were killed $kills times");
+cmp_ok($kills, '>=', 3, "mailers were killed $kills times");
 
 # What the provider's records say decides about the unknown ones; those that never went out are sent now.
 my %times;
