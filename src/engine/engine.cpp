@@ -197,7 +197,7 @@ Instant next_due() {
     Instant due = rules::kNever;
     pg::as_owner([&] {
         pg::open_spi();
-        due = customer::next_due();
+        due = std::min(customer::next_due(), outbox::next_look());
         pg::close_spi();
     });
     return due;

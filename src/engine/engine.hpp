@@ -27,7 +27,7 @@ void bring_up_to_date(std::span<const std::string_view> customers, Options optio
 
 // One batch, of at most `limit`, of customers for whom time has made something due. Returns how many there were.
 int64 tick_once(int limit);
-// The earliest timer, or kNever.
+// When to look again: the earliest timer, or sooner while mailers are at work; kNever.
 Instant next_due();
 // Puts off the customer whose turn it is by an hour: an error has kept it from being brought up to date.
 void postpone_first();

@@ -83,6 +83,8 @@ pg::Statement lift_sunset{
 
 pg::Statement upkeep{.sql = "SELECT lifecycle.upkeep($1)", .types = {BOOLOID}};
 
+bool mailers_at_work = false;  // when tidy() last looked
+
 void write(const pg::Array<scenario::Message>& messages, Instant now) {
     pg::Array<Datum> customers, scenarios, anchors, steps, due, expires;
     for (const scenario::Message& m : messages) {
@@ -145,6 +147,9 @@ void tidy() {
     if (thorough) last_look = present;
     Datum arg = BoolGetDatum(thorough);
     upkeep.run({&arg, 1});
+    mailers_at_work = DatumGetBool(pg::cell(0, 1).value);
 }
+
+Instant next_look() { return mailers_at_work ? pg::now() + USECS_PER_SEC : rules::kNever; }
 
 }  // namespace lifecycle::outbox

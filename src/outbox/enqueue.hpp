@@ -8,7 +8,9 @@ namespace lifecycle::outbox {
 // Puts messages into the outbox, cancels those that have lost their reason, and notifies listening mailers at commit.
 void enqueue(const scenario::Outgoing& outgoing, Instant now);
 
-// Takes back leases that have run out and expires what is too late.
+// Takes back leases that have run out, expires what is too late, empties parts and drops history.
 void tidy();
+// When to tidy() again at the latest: within a second while mailers are at work, else kNever.
+Instant next_look();
 
 }  // namespace lifecycle::outbox

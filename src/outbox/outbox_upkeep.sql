@@ -128,7 +128,7 @@ END
 $$;
 COMMENT ON FUNCTION lifecycle.keep_history() IS 'Begins a new volume of history when it is time, and truncates those that ended longer ago than lifecycle.outbox_policy.keep; tick() calls it';
 
-CREATE FUNCTION lifecycle.upkeep(thorough boolean DEFAULT true) RETURNS void
+CREATE FUNCTION lifecycle.upkeep(thorough boolean DEFAULT true) RETURNS boolean
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
     AS $$
 BEGIN
@@ -138,6 +138,7 @@ BEGIN
         PERFORM lifecycle.expire_messages();
         PERFORM lifecycle.keep_history();
     END IF;
+    RETURN EXISTS (SELECT FROM lifecycle.lease);
 END
 $$;
-COMMENT ON FUNCTION lifecycle.upkeep(boolean) IS 'Internal: what tick() and the worker do for the outbox; thorough: also what costs a look at everything that waits';
+COMMENT ON FUNCTION lifecycle.upkeep(boolean) IS 'Internal: what tick() and the worker do for the outbox; thorough: also what costs a look at everything that waits. True: mailers are at work, look again soon';
