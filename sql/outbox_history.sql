@@ -12,7 +12,7 @@ CREATE PROCEDURE letters(from_ int, to_ int) LANGUAGE sql AS $$
           FROM generate_series(from_, to_) AS n
 $$;
 CREATE VIEW parts AS
-    SELECT CASE WHEN part < 8 THEN 'waits in ' || part ELSE 'volume ' || part - 1000 END AS part, status, count(*)
+    SELECT CASE WHEN part < 1000 THEN 'waits in ' || part ELSE 'volume ' || part - 1000 END AS part, status, count(*)
       FROM lifecycle.outbox GROUP BY outbox.part, status ORDER BY outbox.part, status;
 
 -- WHAT HAS ENDED MOVES, whoever ends it and how.
@@ -33,7 +33,7 @@ BEGIN
     FOR line IN EXECUTE 'EXPLAIN SELECT * FROM lifecycle.outbox WHERE status = ''pending'' AND due_at <= now() AND now() < expires_at
                           ORDER BY due_at LIMIT 100 FOR UPDATE SKIP LOCKED'
     LOOP
-        waiting := waiting + (line ~ ' on outbox_[0-7] ')::int;
+        waiting := waiting + (line ~ ' on outbox_[0-3] ')::int;
         history := history + (line ~ ' on outbox_10[0-9][0-9] ')::int;
     END LOOP;
     RAISE WARNING 'a poll looks at % parts that wait and % of history', waiting, history;
@@ -85,7 +85,7 @@ SELECT pg_relation_size('lifecycle.outbox_1') > 1048576 AS large;
 UPDATE lifecycle.outbox SET status = 'sent' WHERE part = 1 AND anchor::int < 5998;
 SELECT lifecycle.tick();
 SELECT pg_relation_size('lifecycle.outbox_1') AS size;
-SELECT anchor, part, status FROM lifecycle.outbox WHERE anchor::int BETWEEN 5997 AND 6000 AND part < 8 ORDER BY 1;
+SELECT anchor, part, status FROM lifecycle.outbox WHERE anchor::int BETWEEN 5997 AND 6000 AND part < 1000 ORDER BY 1;
 SELECT count(*), count(DISTINCT idempotency_key) FROM lifecycle.outbox WHERE anchor::int > 1000;
 -- A part with a lease in it waits for the lease.
 SELECT setval('lifecycle.message_id', 59999);

@@ -47,30 +47,30 @@ pg::Statement write_messages{
 pg::Statement cancel_messages{
     .sql = "WITH reached AS (SELECT o.message_id, o.customer_id, o.part, u.reason FROM lifecycle.outbox AS o"
            "   JOIN unnest($1, $2, $3, $4) AS u (customer_id, scenario, anchor, reason) USING (customer_id, scenario, anchor)"
-           "   WHERE o.part < 8 AND o.status IN ('pending', 'leased') FOR UPDATE OF o SKIP LOCKED)"
+           "   WHERE o.part < 1000 AND o.status IN ('pending', 'leased') FOR UPDATE OF o SKIP LOCKED)"
            " UPDATE lifecycle.outbox AS o"
            "    SET status = CASE o.status WHEN 'pending' THEN 'cancelled' ELSE o.status END, cancel_requested = true, error = r.reason"
-           "   FROM reached AS r WHERE o.part < 8 AND o.part = r.part AND o.message_id = r.message_id AND o.customer_id = r.customer_id",
+           "   FROM reached AS r WHERE o.part < 1000 AND o.part = r.part AND o.message_id = r.message_id AND o.customer_id = r.customer_id",
     .types = {TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID}};
 
 pg::Statement cancel_marketing{
     .sql = "WITH reached AS (SELECT o.message_id, o.customer_id, o.part FROM lifecycle.outbox AS o"
            "   JOIN unnest($1, $2) AS u (customer_id, consent) USING (customer_id)"
            "   JOIN lifecycle.channel AS c ON c.name = o.channel AND c.consent = u.consent"
-           "   WHERE o.part < 8 AND o.class = 'marketing' AND o.status IN ('pending', 'leased') FOR UPDATE OF o SKIP LOCKED)"
+           "   WHERE o.part < 1000 AND o.class = 'marketing' AND o.status IN ('pending', 'leased') FOR UPDATE OF o SKIP LOCKED)"
            " UPDATE lifecycle.outbox AS o"
            "    SET status = CASE o.status WHEN 'pending' THEN 'cancelled' ELSE o.status END, cancel_requested = true, error = 'no_consent'"
-           "   FROM reached AS r WHERE o.part < 8 AND o.part = r.part AND o.message_id = r.message_id AND o.customer_id = r.customer_id",
+           "   FROM reached AS r WHERE o.part < 1000 AND o.part = r.part AND o.message_id = r.message_id AND o.customer_id = r.customer_id",
     .types = {TEXTARRAYOID, TEXTARRAYOID}};
 
 // The mailers were away and the next step has come: the earlier one is not sent after it. What is transactional is owed all the same.
 pg::Statement supersede{
     .sql = "WITH reached AS (SELECT o.message_id, o.customer_id, o.part FROM lifecycle.outbox AS o"
            "   JOIN unnest($1, $2, $3, $4) AS u (customer_id, scenario, anchor, step) USING (customer_id, scenario, anchor)"
-           "   WHERE o.part < 8 AND o.step < u.step AND o.class = 'marketing' AND o.status IN ('pending', 'leased') FOR UPDATE OF o SKIP LOCKED)"
+           "   WHERE o.part < 1000 AND o.step < u.step AND o.class = 'marketing' AND o.status IN ('pending', 'leased') FOR UPDATE OF o SKIP LOCKED)"
            " UPDATE lifecycle.outbox AS o"
            "    SET status = CASE o.status WHEN 'pending' THEN 'cancelled' ELSE o.status END, cancel_requested = true, error = 'superseded'"
-           "   FROM reached AS r WHERE o.part < 8 AND o.part = r.part AND o.message_id = r.message_id AND o.customer_id = r.customer_id",
+           "   FROM reached AS r WHERE o.part < 1000 AND o.part = r.part AND o.message_id = r.message_id AND o.customer_id = r.customer_id",
     .types = {TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT4ARRAYOID}};
 
 // Who asks for mail again has woken up; a complaint or a dead address is another matter.

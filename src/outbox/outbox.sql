@@ -1,6 +1,6 @@
 -- The outbox: what is to be sent, for any mailer to poll.
 --
--- One partitioned table. Parts 0 to 7 hold what waits or is leased; a message enters the part that its number falls into, which changes every
+-- One partitioned table. Parts 0 to 3 hold what waits or is leased; a message enters the part that its number falls into, which changes every
 -- 20,000 numbers. What has ended moves on to a part of history. So the parts that mailers search stay small, and one that has been emptied is
 -- truncated: dead rows go with it even while some old snapshot keeps vacuum from removing them.
 
@@ -9,7 +9,7 @@ COMMENT ON SEQUENCE lifecycle.message_id IS 'Numbers of the messages';
 
 CREATE FUNCTION lifecycle.part_of(message_id bigint) RETURNS int4
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    RETURN (message_id / 20000 % 8)::int4;
+    RETURN (message_id / 20000 % 4)::int4;
 COMMENT ON FUNCTION lifecycle.part_of(bigint) IS 'Internal: the part of lifecycle.outbox that a new message of this number enters';
 
 CREATE FUNCTION lifecycle.current_part() RETURNS int4
@@ -47,8 +47,6 @@ CREATE TABLE lifecycle.outbox (
     provider_id      text,
     error            text,
     part             int4 NOT NULL DEFAULT lifecycle.current_part(),
-    CONSTRAINT outbox_pkey PRIMARY KEY (message_id, customer_id, part),
-    CONSTRAINT outbox_idempotency_key_is_unique UNIQUE (customer_id, idempotency_key, part),
     CONSTRAINT outbox_status_is_known
         CHECK (status IN ('pending', 'leased', 'sent', 'failed', 'cancelled', 'expired', 'unknown')),
     CONSTRAINT outbox_class_is_known CHECK (class IN ('marketing', 'transactional')),
@@ -83,14 +81,18 @@ COMMENT ON COLUMN lifecycle.outbox.cancel_requested IS 'The reason has gone whil
 COMMENT ON COLUMN lifecycle.outbox.sent_at IS 'When it was sent';
 COMMENT ON COLUMN lifecycle.outbox.provider_id IS 'The provider''s id of the message, as ack() was told';
 COMMENT ON COLUMN lifecycle.outbox.error IS 'Why it failed or was cancelled';
-COMMENT ON COLUMN lifecycle.outbox.part IS 'Internal: the partition. Below 8: waiting or leased; from 1000: ended';
+COMMENT ON COLUMN lifecycle.outbox.part IS 'Internal: the partition. Below 1000: waiting or leased; from 1000: ended';
 
--- What waits. Half of each page stays free, so that leasing a message changes no index. No index may name a column that a claim changes.
+-- What waits. Half of each page stays free, so that leasing a message changes no index. No index may name a column that a claim changes,
+-- and none may name part: a plan that is made while a part is empty and then kept would scan such an index from end to end.
 DO $$
 BEGIN
-    FOR k IN 0 .. 7 LOOP
+    FOR k IN 0 .. 3 LOOP
         EXECUTE format('CREATE TABLE lifecycle.outbox_%1$s PARTITION OF lifecycle.outbox FOR VALUES FROM (%1$s) TO (%2$s)
                             WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000)', k, k + 1);
+        EXECUTE format('ALTER TABLE lifecycle.outbox_%1$s
+                            ADD CONSTRAINT outbox_%1$s_pkey PRIMARY KEY (message_id, customer_id),
+                            ADD CONSTRAINT outbox_%1$s_idempotency_key_is_unique UNIQUE (customer_id, idempotency_key)', k);
         EXECUTE format('CREATE INDEX outbox_%1$s_due_at_idx ON lifecycle.outbox_%1$s (due_at)', k);
         EXECUTE format('CREATE INDEX outbox_%1$s_channel_idx ON lifecycle.outbox_%1$s (channel, priority DESC, due_at)', k);
         EXECUTE format('COMMENT ON TABLE lifecycle.outbox_%1$s IS ''Internal: messages that wait; see lifecycle.outbox''', k);
@@ -106,6 +108,9 @@ BEGIN
         EXECUTE format('CREATE TABLE lifecycle.outbox_%1$s PARTITION OF lifecycle.outbox (
                             CONSTRAINT outbox_%1$s_has_ended CHECK (status <> ''pending'' AND status <> ''leased''))
                             FOR VALUES FROM (%1$s) TO (%2$s)', k, k + 1);
+        EXECUTE format('ALTER TABLE lifecycle.outbox_%1$s
+                            ADD CONSTRAINT outbox_%1$s_pkey PRIMARY KEY (message_id, customer_id),
+                            ADD CONSTRAINT outbox_%1$s_idempotency_key_is_unique UNIQUE (customer_id, idempotency_key)', k);
         EXECUTE format('CREATE INDEX outbox_%1$s_dead_idx ON lifecycle.outbox_%1$s (message_id) WHERE status IN (''failed'', ''unknown'')', k);
         EXECUTE format('COMMENT ON TABLE lifecycle.outbox_%1$s IS ''Internal: messages that have ended; see lifecycle.outbox''', k);
     END LOOP;
@@ -227,11 +232,11 @@ CREATE TRIGGER check_outbox_status BEFORE UPDATE OF status ON lifecycle.outbox
 CREATE FUNCTION lifecycle.file_message() RETURNS trigger
     LANGUAGE plpgsql
     -- SECURITY DEFINER, so that a mailer that polls with plain SQL needs nothing but SELECT and UPDATE on the outbox.
-    SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off
     AS $$
 BEGIN
     DELETE FROM lifecycle.outbox AS o
-     WHERE o.part = NEW.part AND o.part < 8 AND o.message_id = NEW.message_id AND o.customer_id = NEW.customer_id;
+     WHERE o.part = NEW.part AND o.part < 1000 AND o.message_id = NEW.message_id AND o.customer_id = NEW.customer_id;
     NEW.part := lifecycle.history_part();
     INSERT INTO lifecycle.outbox SELECT (NEW).*;
     RETURN NULL;
@@ -240,7 +245,7 @@ $$;
 COMMENT ON FUNCTION lifecycle.file_message() IS 'Trigger of lifecycle.outbox: moves a message that has ended into history';
 
 CREATE TRIGGER file_message AFTER UPDATE OF status ON lifecycle.outbox
-    FOR EACH ROW WHEN (NEW.part < 8 AND NEW.status <> 'pending' AND NEW.status <> 'leased')
+    FOR EACH ROW WHEN (NEW.part < 1000 AND NEW.status <> 'pending' AND NEW.status <> 'leased')
     EXECUTE FUNCTION lifecycle.file_message();
 
 -- A database that was restored from a dump or cloned must not mail anybody. The dump brings the row of the database it was made

@@ -33,7 +33,7 @@ BEGIN
         EXIT WHEN cardinality(wanted) = 0;
         WITH gone AS (
             DELETE FROM lifecycle.outbox AS o
-             WHERE o.part < 8 AND o.part = ANY (parts) AND o.message_id = ANY (wanted)
+             WHERE o.part < 1000 AND o.part = ANY (parts) AND o.message_id = ANY (wanted)
                -- With its token a lease counts until another consumer has the message.
                AND CASE WHEN ack.lease_token IS NULL THEN o.status = 'leased' AND o.leased_until > clock
                         ELSE o.status IN ('leased', 'pending') AND o.lease_token = ack.lease_token END
@@ -55,13 +55,13 @@ BEGIN
             RETURN acknowledged;
         END IF;
         wanted := ARRAY(SELECT m FROM unnest(wanted) AS m WHERE m <> ALL (coalesce(done, '{}')));
-        parts := '{0,1,2,3,4,5,6,7}';
+        parts := '{0,1,2,3}';
     END LOOP;
     -- Given up as unknown, but the mailer lives and knows.
     WITH known AS (
         UPDATE lifecycle.outbox AS o
            SET status = 'sent', leased_until = NULL, provider_id = provider_ids[array_position(message_ids, o.message_id)]
-         WHERE o.part >= 8 AND o.message_id = ANY (wanted) AND o.status = 'unknown' AND o.lease_token = ack.lease_token
+         WHERE o.part >= 1000 AND o.message_id = ANY (wanted) AND o.status = 'unknown' AND o.lease_token = ack.lease_token
         RETURNING o.message_id)
     SELECT array_agg(k.message_id) INTO done FROM known AS k;
     IF done IS NOT NULL THEN
@@ -87,7 +87,7 @@ CREATE FUNCTION lifecycle.fail(message_id bigint, error text, retry_after interv
     RETURNS boolean
     LANGUAGE plpgsql
     -- SECURITY DEFINER, so that a mailer can report a failure with EXECUTE on this function only.
-    SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off
     AS $$
 DECLARE
     policy lifecycle.outbox_policy := lifecycle.outbox_policy();
@@ -95,14 +95,14 @@ DECLARE
 BEGIN
     SELECT o.* INTO message
       FROM lifecycle.outbox AS o
-     WHERE o.part < 8 AND o.message_id = fail.message_id AND o.status = 'leased'
+     WHERE o.part < 1000 AND o.message_id = fail.message_id AND o.status = 'leased'
        AND CASE WHEN fail.lease_token IS NULL THEN o.leased_until > lifecycle.now() ELSE o.lease_token = fail.lease_token END
        FOR UPDATE;
     IF NOT FOUND THEN
         -- Given up as unknown, but the mailer lives and knows that it was not sent.
         UPDATE lifecycle.outbox AS o
            SET status = 'failed', error = fail.error, leased_until = NULL
-         WHERE o.part >= 8 AND o.message_id = fail.message_id AND o.status = 'unknown' AND o.lease_token = fail.lease_token
+         WHERE o.part >= 1000 AND o.message_id = fail.message_id AND o.status = 'unknown' AND o.lease_token = fail.lease_token
         RETURNING o.* INTO message;
         IF FOUND THEN
             IF NOT permanent AND NOT message.cancel_requested AND message.attempts < policy.max_attempts THEN
@@ -111,7 +111,7 @@ BEGIN
                  WHERE o.part = message.part AND o.message_id = fail.message_id;
                 UPDATE lifecycle.outbox AS o
                    SET attempts = message.attempts
-                 WHERE o.part < 8 AND o.message_id = fail.message_id;
+                 WHERE o.part < 1000 AND o.message_id = fail.message_id;
             END IF;
             RETURN true;
         END IF;
@@ -126,7 +126,7 @@ BEGIN
         UPDATE lifecycle.outbox AS o
            SET status = 'pending', leased_until = NULL, error = fail.error,
                due_at = lifecycle.now() + coalesce(fail.retry_after, lifecycle.backoff(message.attempts))
-         WHERE o.part < 8 AND o.part = message.part AND o.message_id = fail.message_id;
+         WHERE o.part < 1000 AND o.part = message.part AND o.message_id = fail.message_id;
     END IF;
     RETURN true;
 END
@@ -136,7 +136,7 @@ COMMENT ON FUNCTION lifecycle.fail(bigint, text, interval, bigint, boolean) IS '
 CREATE FUNCTION lifecycle.extend(message_ids bigint[], lease_token bigint, lease interval DEFAULT '5 minutes') RETURNS bigint
     LANGUAGE plpgsql
     -- SECURITY DEFINER, so that a mailer can extend its leases with EXECUTE on this function only.
-    SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off
     AS $$
 DECLARE
     done bigint[];
@@ -148,7 +148,7 @@ BEGIN
     WITH extended AS (
         UPDATE lifecycle.outbox AS o
            SET leased_until = greatest(o.leased_until, lifecycle.now() + lease)
-         WHERE o.part < 8 AND o.message_id = ANY (message_ids) AND o.status = 'leased' AND o.lease_token = extend.lease_token
+         WHERE o.part < 1000 AND o.message_id = ANY (message_ids) AND o.status = 'leased' AND o.lease_token = extend.lease_token
         RETURNING o.message_id)
     SELECT coalesce(array_agg(e.message_id), '{}') INTO done FROM extended AS e;
     UPDATE lifecycle.lease AS l
@@ -164,7 +164,7 @@ COMMENT ON FUNCTION lifecycle.extend(bigint[], bigint, interval) IS 'Lets leases
 CREATE FUNCTION lifecycle.release(message_ids bigint[], lease_token bigint) RETURNS bigint
     LANGUAGE plpgsql
     -- SECURITY DEFINER, so that a mailer can hand back messages with EXECUTE on this function only.
-    SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off
     AS $$
 DECLARE
     done bigint[];
@@ -172,7 +172,7 @@ BEGIN
     WITH released AS (
         UPDATE lifecycle.outbox AS o
            SET status = CASE WHEN o.cancel_requested THEN 'cancelled' ELSE 'pending' END, leased_until = NULL, attempts = o.attempts - 1
-         WHERE o.part < 8 AND o.message_id = ANY (message_ids) AND o.status = 'leased' AND o.lease_token = release.lease_token
+         WHERE o.part < 1000 AND o.message_id = ANY (message_ids) AND o.status = 'leased' AND o.lease_token = release.lease_token
         RETURNING o.message_id)
     SELECT coalesce(array_agg(r.message_id), '{}') INTO done FROM released AS r;
     PERFORM lifecycle.refuse_answer(ARRAY(SELECT m FROM unnest(message_ids) AS m WHERE m <> ALL (done)), release.lease_token, 'release', NULL)
@@ -188,7 +188,7 @@ CREATE FUNCTION lifecycle.may_send(message_id bigint, lease_token bigint DEFAULT
     SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     AS $$
     SELECT EXISTS (SELECT FROM lifecycle.outbox AS o
-                    WHERE o.part < 8 AND o.message_id = may_send.message_id AND o.status = 'leased' AND NOT o.cancel_requested
+                    WHERE o.part < 1000 AND o.message_id = may_send.message_id AND o.status = 'leased' AND NOT o.cancel_requested
                       AND o.leased_until > lifecycle.now() AND lifecycle.now() < o.expires_at
                       AND (may_send.lease_token IS NULL OR o.lease_token = may_send.lease_token)
                       AND lifecycle.is_armed() AND lifecycle.gate(o) IS NULL)
@@ -196,14 +196,14 @@ $$;
 COMMENT ON FUNCTION lifecycle.may_send(bigint, bigint) IS 'Whether a claimed message may still go out: ask just before handing it to the provider';
 
 CREATE FUNCTION lifecycle.cancel(message_ids bigint[], reason text DEFAULT 'cancelled') RETURNS bigint
-    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off
     AS $$
 DECLARE
     cancelled bigint;
 BEGIN
     UPDATE lifecycle.outbox AS o
        SET status = CASE o.status WHEN 'pending' THEN 'cancelled' ELSE o.status END, cancel_requested = true, error = cancel.reason
-     WHERE o.part < 8 AND o.message_id = ANY (message_ids) AND o.status IN ('pending', 'leased');
+     WHERE o.part < 1000 AND o.message_id = ANY (message_ids) AND o.status IN ('pending', 'leased');
     GET DIAGNOSTICS cancelled = ROW_COUNT;
     RETURN cancelled;
 END
@@ -218,7 +218,7 @@ DECLARE
 BEGIN
     UPDATE lifecycle.outbox AS o
        SET status = 'pending', due_at = lifecycle.now()
-     WHERE o.part >= 8 AND o.message_id = ANY (message_ids) AND o.status = 'failed';
+     WHERE o.part >= 1000 AND o.message_id = ANY (message_ids) AND o.status = 'failed';
     GET DIAGNOSTICS requeued = ROW_COUNT;
     NOTIFY lifecycle_outbox;
     RETURN requeued;

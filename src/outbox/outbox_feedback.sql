@@ -1,7 +1,7 @@
 -- What comes back after a message was sent.
 
 CREATE FUNCTION lifecycle.message_of_key(idempotency_key text) RETURNS SETOF lifecycle.outbox
-    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off
     AS $$
     -- The key ends with the customer's id, which may have colons of its own. So no index on the key alone is needed.
     SELECT o.*

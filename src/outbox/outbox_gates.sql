@@ -48,16 +48,15 @@ BEGIN
                                     AND (s.reason <> 'sunset' OR u.class = 'marketing'))
                     THEN 'suppressed'
                     WHEN u.class = 'marketing' AND h.consent IS NOT NULL
-                         AND CASE h.consent WHEN 'email' THEN c.email_consent WHEN 'sms' THEN c.sms_consent
-                                            WHEN 'push' THEN c.push_consent ELSE c.ads_consent END IS DISTINCT FROM 'granted'
+                         AND (SELECT CASE h.consent WHEN 'email' THEN c.email_consent WHEN 'sms' THEN c.sms_consent
+                                                    WHEN 'push' THEN c.push_consent ELSE c.ads_consent END
+                                FROM lifecycle.customer AS c WHERE c.customer_id = u.customer_id) IS DISTINCT FROM 'granted'
                     THEN 'no_consent'
                     WHEN e.status = 'exited' THEN coalesce(e.end_reason, 'exited')
                END
           FROM unnest(customers, recipients, scenarios, anchors, channels, classes)
                WITH ORDINALITY AS u (customer_id, recipient, scenario, anchor, channel, class, n)
           LEFT JOIN lifecycle.channel AS h ON h.name = u.channel
-          -- A message that is no customer's is asked for nothing.
-          LEFT JOIN lifecycle.customer AS c ON c.customer_id = u.customer_id
           LEFT JOIN lifecycle.enrolment AS e ON (e.customer_id, e.scenario, e.anchor) = (u.customer_id, u.scenario, u.anchor);
 END
 $$;

@@ -1,7 +1,7 @@
 -- What keeps the outbox in shape: leases that run out, what is too late, emptied parts, history. tick() and the worker do it.
 
 CREATE FUNCTION lifecycle.release_leases() RETURNS void
-    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off
     AS $$
 DECLARE
     clock timestamptz := lifecycle.now();
@@ -12,7 +12,7 @@ BEGIN
         -- The mailer that held them is dead or too slow. Whether it has sent them nobody knows.
         WITH lapsed AS (
             SELECT o.message_id, o.part FROM lifecycle.outbox AS o
-             WHERE o.part < 8 AND o.message_id = ANY (past.message_ids) AND o.status = 'leased' AND o.lease_token = past.lease_token
+             WHERE o.part < 1000 AND o.message_id = ANY (past.message_ids) AND o.status = 'leased' AND o.lease_token = past.lease_token
                AND o.leased_until <= clock
                FOR UPDATE SKIP LOCKED)
         UPDATE lifecycle.outbox AS o
@@ -23,11 +23,11 @@ BEGIN
                error = CASE WHEN o.cancel_requested THEN o.error
                             ELSE format('the lease of %s ran out', coalesce(quote_literal(o.leased_by), 'a consumer')) END
           FROM lapsed AS d
-         WHERE o.part < 8 AND o.part = d.part AND o.message_id = d.message_id;
+         WHERE o.part < 1000 AND o.part = d.part AND o.message_id = d.message_id;
         DELETE FROM lifecycle.lease AS l
          WHERE l.lease_token = past.lease_token
            AND NOT EXISTS (SELECT FROM lifecycle.outbox AS o
-                            WHERE o.part < 8 AND o.message_id = ANY (past.message_ids) AND o.status = 'leased' AND o.lease_token = past.lease_token);
+                            WHERE o.part < 1000 AND o.message_id = ANY (past.message_ids) AND o.status = 'leased' AND o.lease_token = past.lease_token);
     END LOOP;
 END
 $$;
@@ -38,7 +38,7 @@ CREATE FUNCTION lifecycle.expire_messages() RETURNS void
     AS $$
     WITH late AS (
         SELECT o.message_id, o.part FROM lifecycle.outbox AS o
-         WHERE o.part < 8 AND o.status = 'pending' AND o.expires_at <= lifecycle.now()
+         WHERE o.part < 1000 AND o.status = 'pending' AND o.expires_at <= lifecycle.now()
            FOR UPDATE SKIP LOCKED)
     SELECT lifecycle.end_messages(a.ids, array_fill('expired'::text, ARRAY[cardinality(a.ids)]), NULL)
       FROM (SELECT array_agg(l.message_id) AS ids FROM late AS l) AS a
@@ -57,7 +57,7 @@ DECLARE
     emptied int := 0;
     message lifecycle.outbox;
 BEGIN
-    FOR k IN 0 .. 7 LOOP
+    FOR k IN 0 .. 3 LOOP
         CONTINUE WHEN k = here;
         relation := format('lifecycle.outbox_%s', k)::regclass;
         CONTINUE WHEN pg_relation_size(relation) < 1048576;  -- too little to be in anybody's way
