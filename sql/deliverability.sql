@@ -33,6 +33,13 @@ SELECT lifecycle.feedback('bounce', idempotency_key => :'anns_key'), lifecycle.f
 SELECT lifecycle.feedback('bounce', idempotency_key => :'anns_key');
 SELECT lifecycle.feedback('bounce', -1), lifecycle.feedback('bounce', idempotency_key => 'post_purchase:1:99:ann'), lifecycle.feedback('bounce');
 SELECT lifecycle.feedback('yawn', :cays);
+-- It is the customer's engagement, as an attached table or track() would have said it.
+SELECT customer_id, type, occurred_at FROM lifecycle.engagement ORDER BY 1, 2;
+INSERT INTO people VALUES ('hal', 'hal@example.org');
+SELECT lifecycle.track('hal', 'engagement', '{"type": "complaint"}');
+SELECT id, reason FROM suppressed WHERE id = 'hal';
+DELETE FROM lifecycle.suppression WHERE address_hash = lifecycle.address_hash('hal@example.org');
+DELETE FROM people WHERE id = 'hal';
 SELECT lifecycle.suppress(' Dan@Example.ORG ', 'sunset', 'silent for half a year');
 SELECT lifecycle.suppress('dan@example.org', 'rude');
 TABLE suppressed;

@@ -10,6 +10,7 @@
 #include "customer/store.hpp"
 #include "loyalty/loyalty.hpp"
 #include "outbox/enqueue.hpp"
+#include "outbox/feedback.hpp"
 #include "pg/catalog.hpp"
 #include "pg/clock.hpp"
 #include "pg/guard.hpp"
@@ -43,6 +44,7 @@ void run_stages(Batch batch) {
     scenario::advance(batch, &outgoing);
     for (Change& change : batch) change.after.set_instant(kAsOf, change.now);
     customer::store(batch, rows);
+    outbox::take_feedback(batch);
     outbox::enqueue(outgoing, batch[0].now);
 }
 

@@ -1,14 +1,19 @@
 -- What comes back after a message was sent.
 
 CREATE FUNCTION lifecycle.message_of_key(idempotency_key text) RETURNS SETOF lifecycle.outbox
-    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off
     AS $$
-    -- The key ends with the customer's id, which may have colons of its own. So no index on the key alone is needed.
-    SELECT o.*
-      FROM regexp_split_to_table(message_of_key.idempotency_key, '') WITH ORDINALITY AS c (letter, n)
-      JOIN lifecycle.outbox AS o ON o.customer_id = substr(message_of_key.idempotency_key, c.n::int4 + 1)
-                                AND o.idempotency_key = message_of_key.idempotency_key
-     WHERE c.letter = ':'
+BEGIN
+    -- The key ends with the customer's id, which may have colons of its own, and the customer may have been merged into another since.
+    -- So no index on the key alone is needed.
+    RETURN QUERY
+        SELECT o.*
+          FROM regexp_split_to_table(message_of_key.idempotency_key, '') WITH ORDINALITY AS c (letter, n)
+         CROSS JOIN LATERAL (SELECT substr(message_of_key.idempotency_key, c.n::int4 + 1) AS customer_id) AS e
+          LEFT JOIN lifecycle.merged AS m ON m.customer_id = e.customer_id
+          JOIN lifecycle.outbox AS o ON o.customer_id = coalesce(m.into_id, e.customer_id) AND o.idempotency_key = message_of_key.idempotency_key
+         WHERE c.letter = ':';
+END
 $$;
 COMMENT ON FUNCTION lifecycle.message_of_key(text) IS 'The message with this idempotency key';
 
@@ -61,8 +66,8 @@ BEGIN
     IF message.message_id IS NULL THEN
         RETURN false;
     END IF;
-    PERFORM lifecycle.take_feedback(ARRAY[message.customer_id], ARRAY[type], ARRAY[coalesce(occurred_at, lifecycle.now())],
-                                    ARRAY[message.message_id::text]);
+    PERFORM lifecycle.track(message.customer_id, 'engagement', jsonb_build_object('type', type, 'message', message.message_id::text),
+                            coalesce(occurred_at, lifecycle.now()));
     RETURN true;
 END
 $$;
