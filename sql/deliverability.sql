@@ -61,6 +61,11 @@ INSERT INTO orders VALUES (21, 'dan', 10, lifecycle.now()), (22, 'eve@example.or
 SELECT customer_id FROM lifecycle.claim() ORDER BY 1;
 SELECT lifecycle.suppress('eve@example.org');
 SELECT o.customer_id, lifecycle.may_send(o.message_id), lifecycle.gate(o) FROM lifecycle.outbox AS o WHERE o.status = 'leased' ORDER BY 1;
+-- A mailer that polls with plain SQL does not ask; the tick does.
+INSERT INTO orders VALUES (23, 'ivy@example.org', 10, lifecycle.now()), (24, 'joe@example.org', 10, lifecycle.now());
+SELECT lifecycle.suppress('ivy@example.org');
+SELECT lifecycle.tick();
+SELECT * FROM messages WHERE customer_id IN ('ivy@example.org', 'joe@example.org');
 
 -- WELCOME BACK. Who asks for mail again gets some, after a sunset; not after a complaint.
 INSERT INTO consents SELECT id, 'revoked', lifecycle.now() FROM people WHERE id IN ('ben', 'dan');

@@ -46,6 +46,28 @@ CREATE FUNCTION lifecycle.expire_messages() RETURNS void
 $$;
 COMMENT ON FUNCTION lifecycle.expire_messages() IS 'Sets messages that are too late to expired. tick() calls it; claim() does the same to what it comes upon';
 
+CREATE FUNCTION lifecycle.cancel_refused() RETURNS void
+    LANGUAGE sql SET search_path = pg_catalog, pg_temp
+    AS $$
+    -- What a plain-SQL mailer had locked when its reason went, and then did not send. Those due first, in case there are very many.
+    WITH due AS (
+        SELECT o.message_id, o.customer_id, o.recipient, o.scenario, o.anchor, o.channel, o.class, row_number() OVER () AS n
+          FROM (SELECT p.* FROM lifecycle.outbox AS p
+                 WHERE p.part < 1000 AND p.status = 'pending' AND p.due_at <= lifecycle.now()
+                 ORDER BY p.due_at LIMIT 10000 FOR UPDATE SKIP LOCKED) AS o),
+    refused AS (
+        SELECT d.message_id, g.reason
+          FROM (SELECT array_agg(e.customer_id ORDER BY e.n) AS customers, array_agg(e.recipient ORDER BY e.n) AS recipients,
+                       array_agg(e.scenario ORDER BY e.n) AS scenarios, array_agg(e.anchor ORDER BY e.n) AS anchors,
+                       array_agg(e.channel ORDER BY e.n) AS channels, array_agg(e.class ORDER BY e.n) AS classes
+                  FROM due AS e) AS a,
+               lifecycle.gates(a.customers, a.recipients, a.scenarios, a.anchors, a.channels, a.classes) AS g
+          JOIN due AS d USING (n)
+         WHERE g.reason IS NOT NULL)
+    SELECT lifecycle.end_messages(array_agg(r.message_id), array_agg('cancelled'::text), array_agg(r.reason)) FROM refused AS r HAVING count(*) > 0
+$$;
+COMMENT ON FUNCTION lifecycle.cancel_refused() IS 'Cancels due messages that lifecycle.gates() refuses and that nobody has locked. tick() calls it; claim() does the same to what it comes upon';
+
 CREATE FUNCTION lifecycle.empty_parts() RETURNS int
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
     -- Whoever waits behind us for the lock waits no longer than this.
@@ -136,6 +158,7 @@ BEGIN
     PERFORM lifecycle.empty_parts();
     IF thorough THEN
         PERFORM lifecycle.expire_messages();
+        PERFORM lifecycle.cancel_refused();
         PERFORM lifecycle.keep_history();
     END IF;
     RETURN EXISTS (SELECT FROM lifecycle.lease);
