@@ -20,6 +20,10 @@ my @told = (
 	segment_history => 'SELECT * FROM lifecycle.segment_history ORDER BY 2, 3, 1',
 	tier_history => 'SELECT * FROM lifecycle.tier_history ORDER BY 1, 2, 3',
 	outbox => 'SELECT * FROM lifecycle.outbox ORDER BY message_id',
+	outbox_volume => 'SELECT * FROM lifecycle.outbox_volume ORDER BY 1',
+	lease => 'SELECT * FROM lifecycle.lease ORDER BY 1',
+	late_answer => 'SELECT * FROM lifecycle.late_answer ORDER BY 1, 3',
+	suppression => 'SELECT * FROM lifecycle.suppression ORDER BY 1, 2',
 	enrolment => 'SELECT * FROM lifecycle.enrolment ORDER BY 1, 2, 3',
 	enrolment_step => 'SELECT * FROM lifecycle.enrolment_step ORDER BY 1, 2, 3, 4',
 	consent_log => 'SELECT * FROM lifecycle.consent_log ORDER BY 1, 2, 4',
@@ -102,9 +106,10 @@ sub live
 
 new_shop($node, 'shop', clock => '2026-01-01', partitioned => 1);
 live('shop');
+$node->safe_psql('shop', "SELECT lifecycle.suppress('c39\@example.org')");
 my $dumped = told('shop');
 is_none($node, 'shop', "SELECT * FROM oracle.differences('$clock')", 'the original is right') or BAIL_OUT('nothing to compare with');
-for my $table (qw(customer purchase segment_history tier_history outbox enrolment enrolment_step quarantine timer source inbox))
+for my $table (qw(customer purchase segment_history tier_history outbox outbox_volume lease suppression enrolment enrolment_step quarantine timer source inbox))
 {
 	isnt($dumped->{$table}, '', "there is something in $table");
 }
