@@ -46,7 +46,7 @@ enum Column : int {
     kLastSentAt, kLastOpenAt, kLastClickAt, kLastVisitAt, kLastActivityAt,
     kCartId, kCartValue, kCartUpdatedAt, kPoints, kTier, kTierSince, kTierSpend, kLifecycle, kEngagement, kNextChangeAt,
     kSegmentIds, kSegmentSince, kAsOf, kLedgerAt, kNextFactAt, kEnrolmentDueAt, kOpenEnrolments, kTimerAt,
-    kRecentSource, kRecentIds, kRecentAt, kRecentAmounts, kHasLog, kTouchedAt,
+    kRecentSource, kRecentIds, kRecentAt, kRecentAmounts, kHasLog, kTouchedAt, kLoyaltyDueAt, kTierValidUntil, kTierMissing,
     kColumns
 };
 inline constexpr int kDocumentedColumns = kSegmentIds;
@@ -107,16 +107,29 @@ struct Happening {
     const Fact* fact;     // nullptr: it was known and has fallen due
 };
 
-// The numbers and signs of life from one purchase or sign of life on, and the tier that the loyalty stage finds they give.
+// The numbers and signs of life from one purchase or sign of life on, and what the loyalty stage finds they give.
 struct Moment {
     Instant at;
     rules::PurchaseNumbers numbers;
     const Touches* touches;  // shared by the moments between two signs of life
     int tier = -1;
     Instant tier_since = rules::kNever;
+    int64 points = 0;
+    rules::Decimal tier_spend = {};
 };
 
-enum class SignalKind : uint8 { tier_reached, segment_entered };
+enum class SignalKind : uint8 { tier_reached, tier_ending, segment_entered };
+
+// Something that a points rule may reward, besides purchases and consents. To reward a kind of fact, put it into Change::occurrences
+// before the loyalty stage: the latest that is known of it, as often as one likes.
+struct Occurrence {
+    std::string_view kind;   // as lifecycle.points_rule.earns_on
+    std::string_view event;  // as lifecycle.points_rule.event; empty: none
+    std::string_view key;    // the shop's id of it: the same key earns once
+    Instant at;
+    rules::Decimal amount;
+    bool gone;               // it was taken back
+};
 
 // Something that a scenario may start on.
 struct Signal {
@@ -153,11 +166,15 @@ struct Change {
     Instant late_touch;            // the earliest sign of life that is news about the past; kNever: none
     size_t late_touches;           // how many there are
     Instant next_happening;        // the earliest of those that lie in the future, as far as this pass knows; kNever: none
+    std::span<const Occurrence> occurrences;  // what may be rewarded besides the facts
     std::span<const Fact> orders_taken_in;  // those among the facts that are orders and in force now, by time
 
     pg::Array<Signal> signals;
+    Instant tier_due;             // no earlier than this will time change the tier
     Instant next_flip;            // the earliest instant at which a segment could change
     bool replay;                  // work everything out anew from the ledger
+    bool recount;                 // points were changed by a function of ours: read the balance anew
+    std::string_view paid_order;  // recount: it was this order that points have paid
     bool silent;                  // backfill or recomputation: what is found now did not happen now
 };
 

@@ -84,6 +84,9 @@ CREATE TABLE lifecycle.customer (
     recent_amounts      numeric[],
     has_log             boolean,
     touched_at          timestamptz,
+    loyalty_due_at      timestamptz,
+    tier_valid_until    timestamptz,
+    tier_missing        numeric,
     CONSTRAINT customer_pkey PRIMARY KEY (customer_id)
 ) USING heap WITH (fillfactor = 80);
 COMMENT ON TABLE lifecycle.customer IS 'One row for each customer, kept up to date in the transactions that change the facts';
@@ -116,7 +119,7 @@ COMMENT ON COLUMN lifecycle.customer.last_activity_at IS 'The latest sign of lif
 COMMENT ON COLUMN lifecycle.customer.cart_id IS 'The open cart: the latest that has something in it and changed after the last order; no order names it';
 COMMENT ON COLUMN lifecycle.customer.cart_value IS 'Value of the open cart';
 COMMENT ON COLUMN lifecycle.customer.cart_updated_at IS 'When the open cart last changed';
-COMMENT ON COLUMN lifecycle.customer.points IS 'Balance of loyalty points';
+COMMENT ON COLUMN lifecycle.customer.points IS 'Loyalty points that can be spent';
 COMMENT ON COLUMN lifecycle.customer.tier IS 'Loyalty tier; NULL: none reached';
 COMMENT ON COLUMN lifecycle.customer.tier_since IS 'When the present tier was reached';
 COMMENT ON COLUMN lifecycle.customer.tier_spend IS 'What counts towards the tier';
@@ -138,6 +141,9 @@ COMMENT ON COLUMN lifecycle.customer.recent_at IS 'Internal: when each of recent
 COMMENT ON COLUMN lifecycle.customer.recent_amounts IS 'Internal: the amount of each of recent_ids';
 COMMENT ON COLUMN lifecycle.customer.has_log IS 'Internal: there are or were facts of the customer in the tables of other kinds than order and refund';
 COMMENT ON COLUMN lifecycle.customer.touched_at IS 'Internal: the latest sign of life other than an order or an engagement';
+COMMENT ON COLUMN lifecycle.customer.tier_valid_until IS 'Internal: when the tier ends if nothing more is earned; NULL: never';
+COMMENT ON COLUMN lifecycle.customer.tier_missing IS 'Internal: what would have to be earned by then to keep it';
+COMMENT ON COLUMN lifecycle.customer.loyalty_due_at IS 'Internal: no earlier than this will time change points or tier';
 
 -- A row holds what one statement of the shop said about one customer (up to 64 purchases): a bulk load of ten orders for each of
 -- 100,000 customers writes 100,000 rows, not a million. Orders that come one by one wait in the customer's own row, which their order writes

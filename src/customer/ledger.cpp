@@ -448,6 +448,20 @@ void show(Row& row, const rules::PurchaseNumbers& numbers, const Touches& touche
     }
 }
 
+std::span<Fact> purchases_of(const Change& change) {
+    Datum id = change.after.values[kCustomerId];
+    Datum arg = pg::text_array({&id, 1});
+    uint64 rows = read_runs.run({&arg, 1});
+    pg::Array<Fact> purchases;
+    auto add = [&](const Run& run) {
+        for (const Fact& p : run.purchases) purchases.push(p);
+    };
+    for (uint64 row = 0; row < rows; ++row) add(load_run(row));
+    add(recent_orders(change.after));
+    std::sort(purchases.begin(), purchases.end(), earlier);
+    return purchases.span();
+}
+
 void take_in_purchases(Batch batch) {
     pg::fault_point("ledger");
     auto overviews = pg::zeroed<Overview>(batch.size());

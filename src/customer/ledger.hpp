@@ -13,4 +13,7 @@ void take_in_profiles(Batch batch);
 // Writes numbers and signs of life into the columns of a row.
 void show(Row& row, const rules::PurchaseNumbers& numbers, const Touches& touches);
 
+// All purchases of a customer whose facts have been taken in, by time; those of the future too.
+std::span<Fact> purchases_of(const Change& change);
+
 }  // namespace lifecycle::customer

@@ -8,7 +8,9 @@
 #include "customer/log.hpp"
 #include "customer/merged.hpp"
 #include "customer/store.hpp"
+#include "loyalty/coupons.hpp"
 #include "loyalty/loyalty.hpp"
+#include "loyalty/points.hpp"
 #include "outbox/enqueue.hpp"
 #include "outbox/feedback.hpp"
 #include "pg/catalog.hpp"
@@ -22,6 +24,8 @@
 namespace lifecycle::engine {
 
 namespace {
+
+pg::Statement settle_referrals{.sql = "SELECT lifecycle.settle_referrals()"};
 
 // Bounds the memory of a large statement: what a batch needs is freed before the next begins.
 constexpr size_t kCustomersPerBatch = 5000;
@@ -39,7 +43,12 @@ void run_stages(Batch batch) {
     customer::price_orders(batch);
     customer::take_in_purchases(batch);
     customer::show_carts(batch);
+    // What counts towards a tier comes before the tier; else the tier, whose multiplier is for what is earned in it.
+    bool points_first = loyalty::tiers_count_points();
+    if (points_first) loyalty::keep_points(batch);
     loyalty::award_tiers(batch);
+    if (!points_first) loyalty::keep_points(batch);
+    loyalty::take_in_coupons(batch);
     segment::classify(batch);
     scenario::advance(batch, &outgoing);
     for (Change& change : batch) change.after.set_instant(kAsOf, change.now);
@@ -55,7 +64,10 @@ Change make_change(std::string_view customer, std::span<Fact> facts, Instant now
     change.now = now;
     change.silent = options.silent;
     change.replay = options.replay;
+    change.recount = options.recount;
+    change.paid_order = options.paid_order;
     change.next_flip = rules::kNever;
+    change.tier_due = rules::kNever;
     change.corrected_from = rules::kNever;
     change.late_touch = rules::kNever;
     change.next_happening = rules::kNever;
@@ -170,11 +182,13 @@ void lock_customers(std::span<const Fact> facts) {
     });
 }
 
-void bring_up_to_date(std::span<const std::string_view> customers, Options options) {
+void bring_up_to_date(std::span<const std::string_view> customers, Options options,
+                      std::span<const std::span<const Occurrence>> occurrences) {
     if (customers.empty()) return;
     Instant now = pg::now();
     auto batch = pg::zeroed<Change>(customers.size());
     for (size_t i = 0; i < customers.size(); ++i) batch[i] = make_change(customers[i], {}, now, options);
+    for (size_t i = 0; i < occurrences.size(); ++i) batch[i].occurrences = occurrences[i];
     run_stages(batch);
 }
 
@@ -187,6 +201,8 @@ int64 tick_once(int limit) {
         if (due.empty()) {
             outbox::tidy();
             segment::tidy();
+            loyalty::tidy_coupons();
+            settle_referrals.run();
         }
         done = static_cast<int64>(due.size());
         if (due.empty()) done = redefine_some();
@@ -273,4 +289,22 @@ LIFECYCLE_FUNCTION(lifecycle_definitions_changed) {
     if (pg::restoring()) PG_RETURN_POINTER(nullptr);
     engine::definitions_changed();
     PG_RETURN_POINTER(nullptr);
+}
+
+// Brings customers up to date after functions of ours have changed their points; they exist and are locked.
+LIFECYCLE_FUNCTION(lifecycle_bring_up_to_date) {
+    auto ids = pg::elements_of(PG_GETARG_DATUM(0));
+    pg::Array<std::string_view> customers;
+    for (int i = 0; i < ids.count; ++i) {
+        if (!ids.nulls[i]) customers.push(pg::view(ids.values[i]));
+    }
+    std::sort(customers.begin(), customers.end());
+    customers.size = static_cast<size_t>(std::unique(customers.begin(), customers.end()) - customers.begin());
+    auto order = PG_ARGISNULL(1) ? std::string_view{} : pg::view(PG_GETARG_DATUM(1));
+    pg::as_owner([&] {
+        pg::open_spi();
+        engine::bring_up_to_date(customers.span(), {.recount = true, .paid_order = order, .replay = PG_GETARG_BOOL(2)});
+        pg::close_spi();
+    });
+    PG_RETURN_VOID();
 }

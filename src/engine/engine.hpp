@@ -12,6 +12,8 @@ namespace lifecycle::engine {
 
 struct Options {
     bool silent = false;  // what is found is history: nobody enters a segment now
+    bool recount = false;  // functions of ours have changed the customers' points
+    std::string_view paid_order = {};  // ... by paying this order with them
     bool replay = false;  // work everything out anew from the ledger
 };
 
@@ -23,7 +25,9 @@ void take_in(std::span<const Fact> facts, Options options);
 void lock_customers(std::span<const Fact> facts);
 
 // Brings customers up to date with the clock; their ids are sorted.
-void bring_up_to_date(std::span<const std::string_view> customers, Options options);
+// `occurrences`, if any, are what has happened to each of them.
+void bring_up_to_date(std::span<const std::string_view> customers, Options options,
+                      std::span<const std::span<const Occurrence>> occurrences = {});
 
 // One batch, of at most `limit`, of customers for whom time has made something due. Returns how many there were.
 int64 tick_once(int limit);

@@ -1,36 +1,44 @@
 #include "loyalty/loyalty.hpp"
 
+#include "loyalty/ladder.hpp"
 #include "pg/catalog.hpp"
+#include "pg/clock.hpp"
 #include "pg/fault.hpp"
 #include "pg/memory.hpp"
 #include "pg/money.hpp"
 #include "pg/statement.hpp"
 #include "pg/table.hpp"
-#include "rules/ladder.hpp"
 
 namespace lifecycle::loyalty {
 
 namespace {
 
-struct Ladder {
-    pg::Array<rules::Decimal> thresholds;
-    pg::Array<Datum> names;
-};
-
 pg::Cached<Ladder> ladder;
 
 pg::Statement read_tiers{
-    .sql = "SELECT t.name, t.min_spend FROM lifecycle.tier AS t"
+    .sql = "SELECT t.name, t.min_spend, t.offer IS NOT NULL FROM lifecycle.tier AS t"
            " WHERE EXISTS (SELECT FROM lifecycle.loyalty_program) ORDER BY t.rank"};
+pg::Statement read_program{
+    .sql = "SELECT p.period, p.downgrade, p.basis = 'points', p.period_length, p.grace, p.warn_before,"
+           "       EXISTS (SELECT FROM lifecycle.tier_grant)"
+           "  FROM lifecycle.loyalty_program AS p"};
 pg::Statement forget_history{.sql = "DELETE FROM lifecycle.tier_past AS h WHERE h.customer_id = ANY ($1)",
                              .types = {TEXTARRAYOID}};
+pg::Statement give_rewards{
+    .sql = "SELECT lifecycle.give_tier_rewards($1, $2, $3)", .types = {TEXTARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID}};
 
-// Read anew at the start of a batch only: what a batch has taken from it must stay until it is done.
-const Ladder& refresh_ladder() {
-    if (ladder.is_current()) return *ladder.value;
-    MemoryContext caller = ladder.begin();
-    auto* fresh = pg::make<Ladder>();
-    MemoryContextSwitchTo(caller);
+rules::Period period_of(std::string_view name) {
+    if (name == "rolling") return rules::Period::rolling;
+    if (name == "calendar_year") return rules::Period::calendar_year;
+    return name == "membership_year" ? rules::Period::membership_year : rules::Period::lifetime;
+}
+
+rules::Downgrade downgrade_of(std::string_view name) {
+    if (name == "none") return rules::Downgrade::none;
+    return name == "one_down" ? rules::Downgrade::one_down : rules::Downgrade::recompute;
+}
+
+void read_into(Ladder* fresh, MemoryContext caller) {
     uint64 rows = read_tiers.run();
     MemoryContextSwitchTo(ladder.context);
     for (uint64 i = 0; i < rows; ++i) {
@@ -38,11 +46,35 @@ const Ladder& refresh_ladder() {
         auto threshold = pg::to_decimal(pg::cell(i, 2).value);
         if (!threshold) ereport(ERROR, errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE), errmsg("min_spend of a tier is out of range"));
         fresh->thresholds.push(*threshold);
+        fresh->any_rewards |= DatumGetBool(pg::cell(i, 3).value);
     }
     MemoryContextSwitchTo(caller);
+    if (read_program.run() == 0) return;
+    fresh->period = period_of(pg::view(pg::cell(0, 1).value));
+    fresh->downgrade = downgrade_of(pg::view(pg::cell(0, 2).value));
+    fresh->counts_points = DatumGetBool(pg::cell(0, 3).value);
+    fresh->period_length = *DatumGetIntervalP(pg::cell(0, 4).value);
+    fresh->grace = *DatumGetIntervalP(pg::cell(0, 5).value);
+    fresh->warns = !pg::cell(0, 6).null;
+    if (fresh->warns) fresh->warn_before = *DatumGetIntervalP(pg::cell(0, 6).value);
+    fresh->any_grants = DatumGetBool(pg::cell(0, 7).value);
+}
+
+}  // namespace
+
+const Ladder& refresh_ladder() {
+    if (ladder.is_current()) return *ladder.value;
+    MemoryContext caller = ladder.begin();
+    auto* fresh = pg::make<Ladder>();
+    MemoryContextSwitchTo(caller);
+    read_into(fresh, caller);
     ladder.finish(fresh);
     return *fresh;
 }
+
+bool tiers_count_points() { return refresh_ladder().counts_points; }
+
+namespace {
 
 void note_end(pg::TableWriter*& past, const Change& change, int tier, Instant since, Instant until) {
     // A tier that was reached and lost at one instant has never been.
@@ -74,23 +106,45 @@ Datum tier_name(int tier, bool* null) {
     return *null ? Datum{0} : ladder.value->names[tier];
 }
 
-int tier_of(const Row& row) {
-    if (row.nulls[kTier]) return rules::kNoTier;
+int tier_named(std::string_view name) {
     const Ladder& l = *ladder.value;
     for (size_t i = 0; i < l.names.size; ++i) {
-        if (pg::view(l.names[i]) == pg::view(row.values[kTier])) return static_cast<int>(i);
+        if (pg::view(l.names[i]) == name) return static_cast<int>(i);
     }
     return rules::kNoTier;  // a tier that has been deleted since
 }
 
+int tier_of(const Row& row) { return row.nulls[kTier] ? rules::kNoTier : tier_named(pg::view(row.values[kTier])); }
+
 namespace {
 
-// Gives the moments of one customer their tiers. Past tiers up to `known` are in the history already.
-void award(Change& change, std::span<const rules::Decimal> thresholds, Instant known, pg::TableWriter*& past) {
+// Whether a change that was worked out anew writes the history anew, too.
+bool rewrites_history(const Change& change, const Ladder& l) {
+    return change.existed && change.from_scratch && (!change.appended || l.has_terms());
+}
+
+bool concerns_tier(const Change& change, const Ladder& l) {
+    if (!change.moments.empty() || change.from_scratch) return true;
+    if (change.before.instant(kLoyaltyDueAt, rules::kNever) <= change.now) return true;
+    return change.recount || (l.counts_points && !change.facts.empty());
+}
+
+// A tier by everything that was ever spent.
+void award_by_revenue(Change& change, std::span<const rules::Decimal> thresholds) {
+    for (Moment& moment : change.moments) {
+        moment.tier = rules::tier_for(moment.numbers.revenue, thresholds);
+        moment.tier_spend = moment.numbers.revenue;
+    }
+    change.after.values[kTierSpend] = change.after.values[kRevenue];
+    change.after.clear(kTierValidUntil);
+    change.after.clear(kTierMissing);
+}
+
+// Notes the tiers of one customer's moments. Past tiers up to `known` are in the history already.
+void award(Change& change, Instant known, pg::TableWriter*& past) {
     int tier = change.base.tier;
     Instant since = change.base.tier_since;
     for (Moment& moment : change.moments) {
-        moment.tier = rules::tier_for(moment.numbers.revenue, thresholds);
         if (moment.tier != tier) {
             if (moment.at > known) note_end(past, change, tier, since, moment.at);
             tier = moment.tier;
@@ -99,9 +153,47 @@ void award(Change& change, std::span<const rules::Decimal> thresholds, Instant k
         moment.tier_since = since;
     }
     show_tier(change.after, tier, since);
-    change.after.values[kTierSpend] = change.after.values[kRevenue];
     if (tier > tier_of(change.before) && !change.replay)
         change.signals.push({SignalKind::tier_reached, pg::view(change.after.values[kTier]), since});
+}
+
+// The tier ends soon: looked at once, when the time comes.
+void warn(Change& change, const Ladder& l) {
+    Instant ends = change.after.instant(kTierValidUntil, rules::kNever);
+    if (!l.warns || ends == rules::kNever) return;
+    Instant at = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_mi_interval, TimestampTzGetDatum(ends), PointerGetDatum(&l.warn_before)));
+    if (at > change.now) {
+        change.tier_due = Min(change.tier_due, at);
+    } else if (change.existed && !change.replay && !change.silent &&
+               (at > change.before.instant(kAsOf, rules::kBeginning) || change.before.instant(kTierValidUntil, rules::kNever) != ends)) {
+        change.signals.push({SignalKind::tier_ending, pg::view(change.after.values[kTier]), at});
+    }
+}
+
+// Whoever has risen gets what the tier welcomes with.
+void reward_risen(Batch batch) {
+    pg::Array<Datum> customers, tiers, since;
+    for (const Change& change : batch) {
+        for (const Signal& signal : change.signals) {
+            if (signal.kind != SignalKind::tier_reached || change.silent) continue;
+            customers.push(change.after.values[kCustomerId]);
+            tiers.push(pg::to_datum(signal.name));
+            since.push(TimestampTzGetDatum(signal.at));
+        }
+    }
+    if (customers.empty()) return;
+    Datum args[] = {pg::text_array(customers.span()), pg::text_array(tiers.span()), pg::instant_array(since.span())};
+    give_rewards.run(args);
+}
+
+void forget_rewritten(Batch batch, const Ladder& l) {
+    pg::Array<Datum> rewritten;
+    for (const Change& change : batch) {
+        if (rewrites_history(change, l)) rewritten.push(change.after.values[kCustomerId]);
+    }
+    if (rewritten.empty()) return;
+    Datum arg = pg::text_array(rewritten.span());
+    forget_history.run({&arg, 1});
 }
 
 }  // namespace
@@ -110,29 +202,35 @@ void award_tiers(Batch batch) {
     pg::fault_point("tiers");
     const Ladder& l = refresh_ladder();
     std::span<const rules::Decimal> thresholds{l.thresholds.data, l.thresholds.size};
-    pg::Array<Datum> rewritten;
-    for (const Change& change : batch) {
-        if (change.existed && change.from_scratch && !change.appended) rewritten.push(change.after.values[kCustomerId]);
-    }
-    if (!rewritten.empty()) {
-        Datum arg = pg::text_array(rewritten.span());
-        forget_history.run({&arg, 1});
-    }
-
-    pg::TableWriter* past = nullptr;
+    forget_rewritten(batch, l);
     for (Change& change : batch) {
         if (!change.from_scratch) {
             change.base.tier = tier_of(change.before);
             change.base.tier_since = change.before.instant(kTierSince, rules::kNever);
+            change.base.tier_spend = pg::to_decimal(change.before.values[kTierSpend]).value_or(rules::Decimal{});
         }
-        if (change.moments.empty() && !change.from_scratch) continue;
-        Instant known = change.appended ? change.before.instant(kLedgerAt, rules::kBeginning) : rules::kBeginning;
-        award(change, thresholds, known, past);
+        if (!concerns_tier(change, l)) continue;
+        if (l.has_terms()) {
+            follow_terms(change, l);
+        } else {
+            award_by_revenue(change, thresholds);
+        }
+    }
+    if (l.any_grants) apply_grants(batch, l);
+
+    pg::TableWriter* past = nullptr;
+    for (Change& change : batch) {
+        if (!concerns_tier(change, l)) continue;
+        bool all = rewrites_history(change, l) || !change.appended;
+        award(change, all ? rules::kBeginning : change.before.instant(kLedgerAt, rules::kBeginning), past);
+        warn(change, l);
+        if (change.tier_due < change.after.instant(kLoyaltyDueAt, rules::kNever)) change.after.set_instant(kLoyaltyDueAt, change.tier_due);
     }
     if (past != nullptr) {
         pg::close_writer(past);
         pg::written();
     }
+    if (l.any_rewards) reward_risen(batch);
 }
 
 }  // namespace lifecycle::loyalty

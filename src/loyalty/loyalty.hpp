@@ -9,8 +9,14 @@ namespace lifecycle::loyalty {
 // Gives every moment its tier, writes those that have ended into the history and raises a signal for a customer who has risen.
 void award_tiers(Batch batch);
 
+// Whether it is points that count towards a tier: then they are kept first.
+bool tiers_count_points();
+
 // The name of a tier found in Moment::tier; NULL for none.
 Datum tier_name(int tier, bool* null);
+
+// The tier of that name, or rules::kNoTier.
+int tier_named(std::string_view name);
 
 // The tier a row shows, as Moment::tier would have it.
 int tier_of(const Row& row);

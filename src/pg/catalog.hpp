@@ -9,7 +9,9 @@ namespace lifecycle::pg {
 enum class Table {
     customer, purchase_ledger, segment_member, segment_past, segment_delta, tier_past, timer,  // written directly
     segment, tier, loyalty_program, scenario, step, channel, shop,                 // configuration
-    source, count
+    source,
+    points_lot, points_entry,  // written directly
+    count
 };
 
 bool extension_exists();

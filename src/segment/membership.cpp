@@ -261,6 +261,7 @@ void classify(Batch batch) {
     });
     for (Change& change : batch) {
         Instant next = Min(change.next_flip, change.after.instant(kNextFactAt, rules::kNever));
+        next = Min(next, change.after.instant(kLoyaltyDueAt, rules::kNever));
         change.after.set_instant(kNextChangeAt, next);
     }
     write(all, writes, batch.empty() ? 0 : batch[0].now);

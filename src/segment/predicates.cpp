@@ -16,7 +16,7 @@ pg::Statement read_segments{
            "  FROM lifecycle.segment AS s ORDER BY s.dimension NULLS LAST, s.rank, s.segment_id"};
 
 constexpr Column kMovedByPurchases[] = {kFirstOrderAt, kPreviousOrderAt, kLastOrderAt, kOrderCount, kRevenue,
-                                        kAverageOrderValue, kLastActivityAt, kTier, kTierSince, kTierSpend};
+                                        kAverageOrderValue, kLastActivityAt, kTier, kTierSince, kTierSpend, kPoints};
 
 bool reads_purchases(Node* predicate) {
     Bitmapset* columns = pg::columns_of(predicate);

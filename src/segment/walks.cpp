@@ -6,6 +6,7 @@
 
 #include "customer/ledger.hpp"
 #include "loyalty/loyalty.hpp"
+#include "pg/money.hpp"
 #include "pg/text.hpp"
 
 namespace lifecycle::segment {
@@ -19,7 +20,8 @@ void as_of(Row& row, const Moment& moment) {
     Datum tier = loyalty::tier_name(moment.tier, &none);
     none ? row.clear(kTier) : row.set(kTier, tier);
     row.set_instant(kTierSince, none ? rules::kNever : moment.tier_since);
-    row.values[kTierSpend] = row.values[kRevenue];
+    row.set(kTierSpend, pg::to_numeric(moment.tier_spend));
+    row.set(kPoints, Int64GetDatum(moment.points));
 }
 
 }  // namespace
