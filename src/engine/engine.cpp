@@ -292,7 +292,7 @@ LIFECYCLE_FUNCTION(lifecycle_definitions_changed) {
 }
 
 // Brings customers up to date after functions of ours have changed their points; they exist and are locked.
-LIFECYCLE_FUNCTION(lifecycle_bring_up_to_date) {
+LIFECYCLE_FUNCTION(lifecycle_points_changed) {
     auto ids = pg::elements_of(PG_GETARG_DATUM(0));
     pg::Array<std::string_view> customers;
     for (int i = 0; i < ids.count; ++i) {
@@ -303,7 +303,7 @@ LIFECYCLE_FUNCTION(lifecycle_bring_up_to_date) {
     auto order = PG_ARGISNULL(1) ? std::string_view{} : pg::view(PG_GETARG_DATUM(1));
     pg::as_owner([&] {
         pg::open_spi();
-        engine::bring_up_to_date(customers.span(), {.recount = true, .paid_order = order, .replay = PG_GETARG_BOOL(2)});
+        engine::bring_up_to_date(customers.span(), {.recount = true, .paid_order = order});
         pg::close_spi();
     });
     PG_RETURN_VOID();

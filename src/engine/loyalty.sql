@@ -1,9 +1,9 @@
 -- Points for checkouts, and tiers by hand: each function locks the customer as an order does, changes lots, and has the pipeline see to the rest.
 
-CREATE FUNCTION lifecycle.bring_up_to_date(customers text[], paid_order text DEFAULT NULL, replay boolean DEFAULT false) RETURNS void
+CREATE FUNCTION lifecycle.points_changed(customers text[], paid_order text DEFAULT NULL) RETURNS void
     LANGUAGE c
-    AS 'MODULE_PATHNAME', 'lifecycle_bring_up_to_date';
-COMMENT ON FUNCTION lifecycle.bring_up_to_date(text[], text, boolean) IS 'Internal: runs the pipeline for customers that are there, whose points or tier have changed otherwise than by facts; paid_order: the order that points have paid; replay: all of their past, too';
+    AS 'MODULE_PATHNAME', 'lifecycle_points_changed';
+COMMENT ON FUNCTION lifecycle.points_changed(text[], text) IS 'Internal: runs the pipeline for customers that are there, whose points or tier have changed otherwise than by facts; paid_order: the order that points have paid';
 
 CREATE FUNCTION lifecycle.lock_for_points(customer text) RETURNS bigint
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -19,7 +19,7 @@ BEGIN
             USING ERRCODE = 'no_data_found', HINT = 'A customer is known from the first fact on that an attached table says.';
     END IF;
     -- What time has activated or expired by now.
-    PERFORM lifecycle.bring_up_to_date(ARRAY[customer]);
+    PERFORM lifecycle.points_changed(ARRAY[customer]);
     RETURN (SELECT c.points FROM lifecycle.customer AS c WHERE c.customer_id = customer);
 END
 $$;
@@ -63,7 +63,7 @@ BEGIN
                   HINT = 'Points that are pending cannot be spent before their return window ends.';
     END IF;
     PERFORM lifecycle.take_points(customer_id, points, "order", 'redeem', lifecycle.now());
-    PERFORM lifecycle.bring_up_to_date(ARRAY[customer_id], "order");
+    PERFORM lifecycle.points_changed(ARRAY[customer_id], "order");
     RETURN balance - points;
 END
 $$;
@@ -105,7 +105,7 @@ BEGIN
         INSERT INTO lifecycle.points_entry (customer_id, reference, entry_id, lot_id, kind, pending, points, at, recorded_at, note)
             VALUES (customer_id, 'adjust:' || number, number, number, 'adjust', 0, points, at, at, reason);
     END IF;
-    PERFORM lifecycle.bring_up_to_date(ARRAY[customer_id]);
+    PERFORM lifecycle.points_changed(ARRAY[customer_id]);
     RETURN (SELECT c.points FROM lifecycle.customer AS c WHERE c.customer_id = adjust_points.customer_id);
 END
 $$;
@@ -119,13 +119,13 @@ BEGIN
         RETURN NULL;
     END IF;
     IF TG_OP = 'INSERT' THEN
-        PERFORM lifecycle.bring_up_to_date((SELECT array_agg(g.customer_id) FROM given AS g));
+        PERFORM lifecycle.points_changed((SELECT array_agg(g.customer_id) FROM given AS g));
     ELSIF TG_OP = 'DELETE' THEN
-        PERFORM lifecycle.bring_up_to_date((SELECT array_agg(t.customer_id) FROM taken AS t), replay => true);
+        PERFORM lifecycle.bring_up_to_date((SELECT array_agg(t.customer_id) FROM taken AS t), true);
     ELSE
         PERFORM lifecycle.bring_up_to_date((SELECT array_agg(b.customer_id)
                                               FROM (SELECT g.customer_id FROM given AS g UNION SELECT t.customer_id FROM taken AS t) AS b),
-                                           replay => true);
+                                           true);
     END IF;
     RETURN NULL;
 END

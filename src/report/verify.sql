@@ -10,7 +10,7 @@ DECLARE
     state       text;
     -- The state of some customers as one object: what is a function of the facts, and nothing else.
     read_state constant text := $state$
-        SELECT jsonb_object_agg(c.customer_id, to_jsonb(c) - '{as_of,timer_at,recent_source,recent_ids,recent_at,recent_amounts,segment_ids,segment_since,next_change_at,points,last_sent_at,enrolment_due_at,open_enrolments}'::text[]
+        SELECT jsonb_object_agg(c.customer_id, to_jsonb(c) - '{as_of,timer_at,recent_source,recent_ids,recent_at,recent_amounts,segment_ids,segment_since,next_change_at,loyalty_due_at,points,last_sent_at,enrolment_due_at,open_enrolments}'::text[]
                    || jsonb_build_object(
                        'segments', (SELECT jsonb_object_agg(m.segment, m.entered_at) FROM lifecycle.segment_member AS m WHERE m.customer_id = c.customer_id),
                        'tier history', (SELECT jsonb_agg(to_jsonb(h) - 'customer_id' ORDER BY h.entered_at) FROM lifecycle.tier_history AS h WHERE h.customer_id = c.customer_id),
