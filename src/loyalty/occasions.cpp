@@ -174,7 +174,9 @@ struct Gathering {
     void seasons(Change& change) {
         pg::Array<Fact> orders;
         for (const Fact& order : change.orders_taken_in) orders.push(order);
-        std::stable_sort(orders.begin(), orders.end(), [](const Fact& a, const Fact& b) { return a.at < b.at; });
+        std::sort(orders.begin(), orders.end(), [](const Fact& a, const Fact& b) {
+                return a.at != b.at ? a.at < b.at : a.kind != b.kind ? a.kind < b.kind : a.id < b.id;
+            });
         for (const PointsRule& rule : points.rules) {
             if (rule.earns_on != "season") continue;
             for (const Fact& order : orders) {

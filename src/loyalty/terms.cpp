@@ -79,7 +79,9 @@ Account account_of_spend(Change& change) {
         for (const Fact& fact : change.facts) {
             if (!fact.withdrawn && (fact.kind == FactKind::order || fact.kind == FactKind::refund)) said.push(fact);
         }
-        std::stable_sort(said.begin(), said.end(), [](const Fact& a, const Fact& b) { return a.at < b.at; });
+        std::sort(said.begin(), said.end(), [](const Fact& a, const Fact& b) {
+                return a.at != b.at ? a.at < b.at : a.kind != b.kind ? a.kind < b.kind : a.id < b.id;
+            });
         purchases = said.span();
     }
     constexpr rules::Decimal kNothing{};
