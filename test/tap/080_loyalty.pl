@@ -206,19 +206,6 @@ sub compare
 	return is_none($node, $db, $checks, "seed $seed, $name: the books balance");
 }
 
-sub kill_server
-{
-	my @orphans = split /\n/, $node->safe_psql('postgres', 'SELECT pid FROM pg_stat_activity WHERE pid <> pg_backend_pid()');
-	$node->kill9;
-	my $deadline = time + $patience;
-	while (grep { kill 0, $_ } @orphans)
-	{
-		return 0 if time > $deadline;
-		sleep 0.1;
-	}
-	return 1;
-}
-
 # Errors that such a life brings: too few points, a coupon that is used, a customer who is not known yet; deadlocks.
 sub unexpected { return grep { $_->[0] !~ /^(23514|P0002|40P01|25P02)$/ } @_; }
 
@@ -230,7 +217,7 @@ for my $round (1 .. $rounds)
 	{
 		my $before = $node->safe_psql($db, 'SELECT count(*) FROM shop.orders');
 		eventually($node, $db, "SELECT count(*) > $before + 40 FROM shop.orders", 't', "seed $seed, round $round: in full flow");
-		ok(kill_server(), "seed $seed, round $round: the server dies");
+		ok(kill_server($node), "seed $seed, round $round: the server dies");
 		finish_session($_) for @running;
 		$node->start;
 	}
