@@ -30,15 +30,15 @@ static uint64 rows_of(const Statement& statement, MemoryContext caller, int resu
 }
 
 uint64 Statement::run(std::span<const Datum> args, const char* nulls) {
-    prepare();
     MemoryContext caller = CurrentMemoryContext;
+    prepare();  // leaves SPI's context behind, too
     int result = SPI_execute_plan(plan, const_cast<Datum*>(args.data()), nulls, false, 0);
     return rows_of(*this, caller, result);
 }
 
 uint64 Statement::run_in_present(std::span<const Datum> args) {
-    prepare();
     MemoryContext caller = CurrentMemoryContext;
+    prepare();  // leaves SPI's context behind, too
     int result = SPI_execute_snapshot(plan, const_cast<Datum*>(args.data()), nullptr, GetLatestSnapshot(), InvalidSnapshot, false, true, 0);
     return rows_of(*this, caller, result);
 }
