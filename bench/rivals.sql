@@ -1,5 +1,5 @@
 -- The two rivals: what an experienced developer writes by hand to keep a purchase ledger, one row per customer and a
--- loyalty tier. They share the tables and differ in the trigger; psql variable each: row or statement.
+-- loyalty tier. They share the tables and differ in the trigger; psql variable each: row, statement, or none for the tables alone.
 
 -- No key of its own: an order is in here once because its row is in orders once. That saves the rivals a unique index.
 CREATE TABLE ledger (
@@ -88,11 +88,11 @@ BEGIN
 END
 $$;
 
-SELECT :'each' = 'row' AS each_row \gset
+SELECT :'each' = 'row' AS each_row, :'each' = 'statement' AS each_statement \gset
 \if :each_row
 CREATE TRIGGER order_placed AFTER INSERT ON orders
   FOR EACH ROW EXECUTE FUNCTION order_placed();
-\else
+\elif :each_statement
 CREATE TRIGGER orders_placed AFTER INSERT ON orders REFERENCING NEW TABLE AS placed
   FOR EACH STATEMENT EXECUTE FUNCTION orders_placed();
 \endif

@@ -7,7 +7,8 @@ CREATE TABLE orders (
   id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   customer_id bigint,
   amount      numeric(12,2),
-  placed_at   timestamptz
+  placed_at   timestamptz,
+  note        text
 );
 
 CREATE SCHEMA prepared;

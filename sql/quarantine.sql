@@ -39,6 +39,12 @@ UPDATE orders SET total = 10 WHERE id = 10;
 UPDATE orders SET placed_at = '2026-02-16 10:00+00' WHERE id = 16;
 SELECT id FROM quarantine;
 TABLE customers;
+-- Mended to 0, which is what an amount that is no number is taken for when it goes: it counts all the same.
+INSERT INTO orders VALUES (24, 6, 'NaN', 'EUR', '2026-02-16 10:00+00');
+UPDATE orders SET total = 0 WHERE id = 24;
+SELECT id FROM quarantine WHERE id = '24';
+SELECT order_count FROM lifecycle.customer WHERE customer_id = '6';
+DELETE FROM orders WHERE id = 24;
 -- A change that does not mend it leaves it in quarantine, once, as it is now.
 UPDATE orders SET total = NULL WHERE id = 11;
 SELECT id, message, detail FROM quarantine WHERE id = '11';

@@ -118,6 +118,22 @@ void as_owner(Body body, void* arg) {
     SetUserIdAndSecContext(user, security);
 }
 
+// On an error the (sub)transaction's abort restores user and settings.
+void as_owner_of(Oid relation, Body body, void* arg) {
+    Relation table = relation_open(relation, AccessShareLock);
+    Oid owner = table->rd_rel->relowner;
+    relation_close(table, NoLock);
+    Oid user;
+    int security;
+    GetUserIdAndSecContext(&user, &security);
+    SetUserIdAndSecContext(owner, security | SECURITY_RESTRICTED_OPERATION);
+    int level = NewGUCNestLevel();
+    set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+    body(arg);
+    AtEOXact_GUC(true, level);
+    SetUserIdAndSecContext(user, security);
+}
+
 }  // namespace detail
 
 }  // namespace lifecycle::pg

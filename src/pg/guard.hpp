@@ -15,6 +15,7 @@ using Body = void (*)(void*);
 ErrorData* protect(Body body, void* arg);
 ErrorData* attempt(Body body, void* arg);
 void as_owner(Body body, void* arg);
+void as_owner_of(Oid relation, Body body, void* arg);
 
 template <class F>
 void call(void* f) {
@@ -41,6 +42,12 @@ ErrorData* attempt(F&& body) {
 template <class F>
 void as_owner(F&& body) {
     detail::as_owner(detail::call<std::remove_reference_t<F>>, &body);
+}
+
+// Runs `body` with the rights of a table's owner and no more: where the types of its columns may run code of his.
+template <class F>
+void as_owner_of(Oid relation, F&& body) {
+    detail::as_owner_of(relation, detail::call<std::remove_reference_t<F>>, &body);
 }
 
 // Fixes search_path, and what would sway the planner, for the rest of the as_owner() it is called in.

@@ -36,6 +36,14 @@ void assign_fault(const char* value, void*) { arm_fault(value); }
 }  // namespace
 
 void define_settings() {
+    DefineCustomIntVariable("lifecycle.backfill_at_once", "Rows up to which attach() takes in a table itself, in its own transaction.",
+                            "Of a larger one the background worker or lifecycle.backfill() takes care afterwards, in batches.",
+                            &settings.backfill_at_once, 250000, 0, INT_MAX, PGC_USERSET, 0, nullptr, nullptr, nullptr);
+    DefineCustomIntVariable("lifecycle.backfill_batch", "Rows that a backfill takes in in one transaction.",
+                            "A customer's rows stay together, so that a batch may be larger.", &settings.backfill_batch, 20000, 1,
+                            10000000, PGC_USERSET, 0, nullptr, nullptr, nullptr);
+    DefineCustomIntVariable("lifecycle.backfill_rate", "Rows that a backfill takes in a second, at most; 0: as many as it can.",
+                            nullptr, &settings.backfill_rate, 0, 0, INT_MAX, PGC_USERSET, 0, nullptr, nullptr, nullptr);
     DefineCustomEnumVariable("lifecycle.on_error",
                              "What happens to a fact that cannot be processed: put it into quarantine, or raise the error.",
                              "\"raise\" makes the shop's own statement fail and is meant for tests.", &settings.on_error,

@@ -10,6 +10,9 @@ struct Settings {
     int worker_nap;             // lifecycle.worker_nap, ms: longest sleep when nothing is due
     int redefine_at_once;       // lifecycle.redefine_at_once
     int batch_size;             // lifecycle.batch_size: customers per transaction of a tick
+    int backfill_at_once;       // lifecycle.backfill_at_once: rows that attach() takes in itself
+    int backfill_batch;         // lifecycle.backfill_batch: rows per transaction of a backfill
+    int backfill_rate;          // lifecycle.backfill_rate: rows a second, 0: no limit
     int on_error;               // lifecycle.on_error
     int settle;                 // lifecycle.settle
     int settle_memory;          // lifecycle.settle_memory, kB: what a transaction may keep for its commit

@@ -12,6 +12,7 @@ inline constexpr int kMaxDatabases = 64;
 struct WorkerSlot {
     Oid database;         // InvalidOid: the slot is free
     int pid;              // 0: not running
+    int backfill_pid;     // of the backfill worker; 0: none
     bool wanted;          // the launcher is to start it
     int latch_owner;      // the PGPROC number whose latch wakes it, -1: none
     TimestampTz sleeps_until;

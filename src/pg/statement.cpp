@@ -36,10 +36,12 @@ uint64 Statement::run(std::span<const Datum> args, const char* nulls) {
     return rows_of(*this, caller, result);
 }
 
-uint64 Statement::run_in_present(std::span<const Datum> args) {
+uint64 Statement::run_in_present(std::span<const Datum> args) { return run_under(GetLatestSnapshot(), args); }
+
+uint64 Statement::run_under(Snapshot snapshot, std::span<const Datum> args) {
     MemoryContext caller = CurrentMemoryContext;
     prepare();  // leaves SPI's context behind, too
-    int result = SPI_execute_snapshot(plan, const_cast<Datum*>(args.data()), nullptr, GetLatestSnapshot(), InvalidSnapshot, false, true, 0);
+    int result = SPI_execute_snapshot(plan, const_cast<Datum*>(args.data()), nullptr, snapshot, InvalidSnapshot, false, true, 0);
     return rows_of(*this, caller, result);
 }
 

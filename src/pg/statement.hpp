@@ -20,6 +20,8 @@ struct Statement {
     // Sees what has been committed until now even in a transaction that otherwise sees the past: for TRUNCATE, which removes rows
     // whether the transaction sees them or not.
     uint64 run_in_present(std::span<const Datum> args = {});
+    // Sees what this snapshot sees, and what this transaction has done.
+    uint64 run_under(Snapshot snapshot, std::span<const Datum> args = {});
 };
 
 void open_spi();

@@ -16,4 +16,4 @@ END
 $$;
 
 -- Rights are granted one by one, never to everybody.
-REVOKE ALL ON ALL FUNCTIONS IN SCHEMA lifecycle FROM PUBLIC;
+REVOKE ALL ON ALL ROUTINES IN SCHEMA lifecycle FROM PUBLIC;

@@ -1,6 +1,7 @@
 #include "source/changes.hpp"
 
 #include "pg/money.hpp"
+#include "source/backfill.hpp"
 #include "source/inbox.hpp"
 #include "source/quarantine.hpp"
 
@@ -61,7 +62,8 @@ bool all_cancel_out(const pg::Array<Fact>& facts, size_t known, size_t mid) {
 bool holds_rows(Intake* intake) {
     const Source* source = intake->reader.source;
     if (intake->asked != source) {
-        intake->held = has_quarantined(source->name) || (intake->to_inbox && has_letters(source->name));
+        // What a backfill has put into quarantine is not to be seen before it commits.
+        intake->held = has_quarantined(source->name) || intake->backfilling || (intake->to_inbox && has_letters(source->name));
         intake->asked = source;
     }
     return intake->held;
@@ -80,13 +82,14 @@ void write_letter(Intake* intake, TupleTableSlot* before, TupleTableSlot* after)
     if (intake->letters.size == kLettersPerWrite) flush_letters(intake);
 }
 
-void read_facts(Reader* reader, TupleTableSlot* before, TupleTableSlot* after) {
+// With `held`, the row may be in quarantine: then it has not been taken in, and that it says the same is not to say that it counts already.
+void read_facts(Reader* reader, TupleTableSlot* before, TupleTableSlot* after, bool held) {
     pg::Array<Fact>& facts = reader->facts;
     size_t known = facts.size;
     if (before != nullptr) read_row(reader, before, true);
     size_t mid = facts.size;
     if (after != nullptr) read_row(reader, after, false);
-    if (all_cancel_out(facts, known, mid)) facts.size = known;
+    if (!held && all_cancel_out(facts, known, mid)) facts.size = known;
 }
 
 }  // namespace
@@ -123,7 +126,8 @@ Intake make_intake(MemoryContext context) {
 
 void turn_to(Intake* intake, const char* name, bool now) {
     intake->reader.source = find_source(name);
-    intake->to_inbox = intake->reader.source->async && !now;
+    intake->backfilling = !now && is_backfilling(name);
+    intake->to_inbox = intake->backfilling || (intake->reader.source->async && !now);
 }
 
 void read_change(Intake* intake, TupleTableSlot* before, TupleTableSlot* after) {
@@ -133,7 +137,7 @@ void read_change(Intake* intake, TupleTableSlot* before, TupleTableSlot* after) 
     if (intake->to_inbox) {
         write_letter(intake, before, after);
     } else {
-        read_facts(&reader, before, after);
+        read_facts(&reader, before, after, compare);
     }
     if (!compare) return;
     // What is held of the row is out of date.

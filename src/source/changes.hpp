@@ -30,6 +30,7 @@ struct Letter {
 struct Intake {
     Reader reader;
     bool to_inbox;               // the source's changes are for the inbox
+    bool backfilling;            // and for its backfill, which is not done
     pg::Array<Datum> gone;       // rows that went or changed, as json, if quarantine may hold them
     pg::Array<Letter> letters;
     const Source* asked;         // the source about which `held` tells
@@ -40,7 +41,7 @@ struct Intake {
 
 Intake make_intake(MemoryContext context);
 // The source whose changes come next; an error if it is not attached or its mapping has ceased to work. With `now`, they are taken in
-// even if the source is asynchronous.
+// even if the source is asynchronous or its backfill is not done.
 void turn_to(Intake* intake, const char* source, bool now = false);
 // A row has come (before: nullptr), gone (after: nullptr) or changed.
 void read_change(Intake* intake, TupleTableSlot* before, TupleTableSlot* after);

@@ -27,13 +27,22 @@ pg::Statement drop_letters{.sql = "DELETE FROM lifecycle.inbox AS i WHERE i.sour
 pg::Statement is_armed{.sql = "SELECT WHERE lifecycle.is_armed()"};
 pg::Statement take_turn{
     .sql = "SELECT WHERE pg_try_advisory_xact_lock(1818846821, 'lifecycle.inbox'::regclass::oid::int4)"};
+// What is said to a source while its backfill runs is for the backfill.
 pg::Statement next_letters{
     .sql = "SELECT i.entry_id, i.source, i.gone, i.arrived, c.relowner"
            "  FROM lifecycle.inbox AS i"
            "  LEFT JOIN lifecycle.source AS s ON s.name = i.source"
            "  LEFT JOIN pg_class AS c ON c.oid = s.relation"
+           " WHERE i.source NOT IN (SELECT b.source FROM lifecycle.backfill AS b WHERE b.state <> 'done')"
            " ORDER BY i.entry_id LIMIT $1",
     .types = {INT4OID}};
+pg::Statement letters_of{
+    .sql = "SELECT i.entry_id, i.source, i.gone, i.arrived, c.relowner"
+           "  FROM lifecycle.inbox AS i"
+           "  JOIN lifecycle.source AS s ON s.name = i.source"
+           "  JOIN pg_class AS c ON c.oid = s.relation"
+           " WHERE i.source = $1 ORDER BY i.entry_id LIMIT $2",
+    .types = {TEXTOID, INT4OID}};
 pg::Statement remove_letters{
     .sql = "DELETE FROM lifecycle.inbox AS i WHERE i.entry_id = ANY ($1)", .types = {INT8ARRAYOID}};
 
@@ -50,6 +59,23 @@ Datum kept(uint64 row, int column) {
     return null ? Datum{0} : datumCopy(value, false, -1);
 }
 
+// The rows of the last result, in `memory`.
+void keep_entries(uint64 rows, MemoryContext memory, Entries* entries) {
+    MemoryContext inner = MemoryContextSwitchTo(memory);
+    for (uint64 row = 0; row < rows; ++row) {
+        auto* step = static_cast<Step*>(palloc0(sizeof(Step)));
+        step->source = pg::to_cstring(pg::view(pg::cell(row, 2).value));
+        step->letter = {kept(row, 3), kept(row, 4)};
+        // As if the table's owner had asked: the types of its columns may run code of his.
+        auto [owner, no_owner] = pg::cell(row, 5);
+        step->user = no_owner ? pg::extension_owner() : DatumGetObjectId(owner);
+        step->security = SECURITY_RESTRICTED_OPERATION | SECURITY_LOCAL_USERID_CHANGE;
+        entries->ids.push(pg::cell(row, 1).value);
+        entries->steps.push(step);
+    }
+    MemoryContextSwitchTo(inner);
+}
+
 Entries read_entries(int limit, bool* turn) {
     Entries entries;
     MemoryContext caller = CurrentMemoryContext;
@@ -58,20 +84,7 @@ Entries read_entries(int limit, bool* turn) {
         *turn = is_armed.run() > 0 && take_turn.run() > 0;
         if (*turn) {
             Datum arg = Int32GetDatum(limit);
-            uint64 rows = next_letters.run({&arg, 1});
-            MemoryContext inner = MemoryContextSwitchTo(caller);
-            for (uint64 row = 0; row < rows; ++row) {
-                auto* step = static_cast<Step*>(palloc0(sizeof(Step)));
-                step->source = pg::to_cstring(pg::view(pg::cell(row, 2).value));
-                step->letter = {kept(row, 3), kept(row, 4)};
-                // As if the table's owner had asked: the types of its columns may run code of his.
-                auto [owner, no_owner] = pg::cell(row, 5);
-                step->user = no_owner ? pg::extension_owner() : DatumGetObjectId(owner);
-                step->security = SECURITY_RESTRICTED_OPERATION | SECURITY_LOCAL_USERID_CHANGE;
-                entries.ids.push(pg::cell(row, 1).value);
-                entries.steps.push(step);
-            }
-            MemoryContextSwitchTo(inner);
+            keep_entries(next_letters.run({&arg, 1}), caller, &entries);
         }
         pg::close_spi();
     });
@@ -161,13 +174,33 @@ bool has_letters(std::string_view source) {
     return any;
 }
 
-void forget_letters(std::string_view source) {
+void forget_letters(std::string_view source, Snapshot snapshot) {
     pg::as_owner([&] {
         pg::open_spi();
         Datum arg = pg::to_datum(source);
-        drop_letters.run_in_present({&arg, 1});
+        drop_letters.run_under(snapshot == nullptr ? GetLatestSnapshot() : snapshot, {&arg, 1});
         pg::close_spi();
     });
+}
+
+int take_in_letters(std::string_view source, int limit, const std::string_view* up_to, Snapshot snapshot) {
+    MemoryContext memory = AllocSetContextCreate(CurrentMemoryContext, "pg_lifecycle inbox", ALLOCSET_DEFAULT_SIZES);
+    MemoryContext caller = MemoryContextSwitchTo(memory);
+    Entries entries;
+    pg::as_owner([&] {
+        pg::open_spi();
+        Datum args[] = {pg::to_datum(source), Int32GetDatum(limit)};
+        keep_entries(letters_of.run_under(snapshot, args), memory, &entries);
+        pg::close_spi();
+    });
+    for (Step* step : entries.steps) step->up_to = up_to;
+    if (!entries.steps.empty()) {
+        settle_entries(entries.steps.span());
+        remove(entries.ids.span());
+    }
+    MemoryContextSwitchTo(caller);
+    MemoryContextDelete(memory);
+    return static_cast<int>(entries.steps.size);
 }
 
 int64 fold_inbox(int limit) {

@@ -20,6 +20,7 @@ struct Step {
     TupleDesc layout;
     pg::Array<RowChange> rows;
     Letter letter;                 // of the inbox; then there is no layout and there are no rows
+    const std::string_view* up_to; // of a letter: facts with a later key (see history.hpp) do not count; nullptr: all do
     Oid user;                      // who said it, with whose rights it is read
     int security;
     size_t bytes;

@@ -20,13 +20,18 @@ pg::Statement write_rows{
            " SELECT $1, u.action, u.data::jsonb, u.sqlstate, u.message, u.detail, lifecycle.now()"
            "   FROM unnest($2, $3, $4, $5, $6) WITH ORDINALITY AS u (action, data, sqlstate, message, detail, n) ORDER BY u.n",
     .types = {TEXTOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID}};
-pg::Statement any_rows{.sql = "SELECT FROM lifecycle.quarantine AS q WHERE q.source = $1 LIMIT 1", .types = {TEXTOID}};
+// Part of every update and delete on an attached table.
+pg::Statement any_rows{
+    .sql = "SELECT FROM lifecycle.quarantine AS q WHERE q.source OPERATOR(pg_catalog.=) $1 LIMIT 1", .types = {TEXTOID}, .qualified = true};
 // Columns may have been added since a row went into quarantine.
 pg::Statement forget_rows{
     .sql = "DELETE FROM lifecycle.quarantine AS q USING unnest($2) AS u (data)"
            " WHERE q.source = $1 AND q.action = 'arrived' AND jsonb_strip_nulls(q.data) = jsonb_strip_nulls(u.data::jsonb)",
     .types = {TEXTOID, TEXTARRAYOID}};
 pg::Statement forget_source{.sql = "DELETE FROM lifecycle.quarantine AS q WHERE q.source = $1", .types = {TEXTOID}};
+// Class 22, data exception: the row is to blame, not what happened while it was taken in.
+pg::Statement forget_bad_rows{
+    .sql = "DELETE FROM lifecycle.quarantine AS q WHERE q.source = $1 AND q.sqlstate LIKE '22%'", .types = {TEXTOID}};
 pg::Statement purchases_of{
     .sql = "SELECT p.customer_id, p.kind, p.id, p.at, p.amount FROM lifecycle.purchase AS p WHERE p.source_id = $1",
     .types = {INT4OID}};
@@ -116,6 +121,15 @@ void forget_quarantined(std::string_view source, std::span<const Datum> rows) {
         pg::open_spi();
         Datum args[] = {pg::to_datum(source), pg::text_array(rows)};
         forget_rows.run(args);
+        pg::close_spi();
+    });
+}
+
+void forget_quarantined(std::string_view source, bool bad_rows_only) {
+    pg::as_owner([&] {
+        pg::open_spi();
+        Datum name = pg::to_datum(source);
+        (bad_rows_only ? forget_bad_rows : forget_source).run_in_present({&name, 1});
         pg::close_spi();
     });
 }

@@ -246,7 +246,7 @@ Verdict read_values(Reader* reader, Values& v, bool withdrawn) {
 
 namespace {
 
-Verdict read_fact(Reader* reader, bool withdrawn) {
+Verdict read_fact(Reader* reader, bool withdrawn, Values* values) {
     Source* source = reader->source;
     pg::Evaluator* e = source->evaluator;
     bool null;
@@ -254,7 +254,7 @@ Verdict read_fact(Reader* reader, bool withdrawn) {
         Datum counts = pg::evaluate(source->filter, e, &null);
         if (null || !DatumGetBool(counts)) return {};
     }
-    Values v;
+    Values& v = *values;
     for (size_t i = 0; i < source->fields.size; ++i) {
         v.nulls[i] = true;
         if (source->fields[i] != nullptr) v.values[i] = pg::evaluate(source->fields[i], e, &v.nulls[i]);
@@ -267,14 +267,16 @@ Verdict read_fact(Reader* reader, bool withdrawn) {
 
 Datum row_as_json(TupleTableSlot* slot) { return pg::row_to_json(slot); }
 
-void read_row(Reader* reader, TupleTableSlot* slot, bool withdrawn) {
+bool read_row(Reader* reader, TupleTableSlot* slot, bool withdrawn, Values* values) {
+    Values own;
+    if (values == nullptr) values = &own;
     pg::Evaluator* e = reader->source->evaluator;
     pg::forget_row(e);
     e->context->ecxt_scantuple = slot;
     MemoryContext caller = MemoryContextSwitchTo(e->context->ecxt_per_tuple_memory);
     Verdict verdict;
     size_t known = reader->facts.size;
-    ErrorData* error = pg::attempt([&] { verdict = read_fact(reader, withdrawn); });
+    ErrorData* error = pg::attempt([&] { verdict = read_fact(reader, withdrawn, values); });
     if (error != nullptr) {
         reader->facts.size = known;
         verdict = {error->sqlerrcode, error->message, error->detail};
@@ -286,6 +288,7 @@ void read_row(Reader* reader, TupleTableSlot* slot, bool withdrawn) {
                           verdict.detail == nullptr ? nullptr : pstrdup(verdict.detail), false});
     }
     MemoryContextSwitchTo(caller);
+    return reader->facts.size > known;
 }
 
 }  // namespace lifecycle::source

@@ -6,6 +6,7 @@
 #include "pg/guard.hpp"
 #include "pg/json.hpp"
 #include "pg/settings.hpp"
+#include "source/history.hpp"
 #include "source/inbox.hpp"
 #include "source/pending.hpp"
 #include "source/quarantine.hpp"
@@ -55,6 +56,16 @@ void read_rows(Intake* intake, const Step* step) {
     drop_layout(after);
 }
 
+// Leaves out what a backfill has not come to: it will find the rows as they are.
+void leave_out_unread(Intake* intake, size_t from, std::string_view up_to) {
+    pg::Array<Fact>& facts = intake->reader.facts;
+    size_t kept = from;
+    for (size_t i = from; i < facts.size; ++i) {
+        if (backfill_key(*intake->reader.source, facts[i]) <= up_to) facts[kept++] = facts[i];
+    }
+    facts.size = kept;
+}
+
 // With the rights of whoever said it: the types of a table's columns may run code of its owner when a row is shown.
 void read_step(Intake* intake, const Step* step) {
     bool letter = step->layout == nullptr;
@@ -64,7 +75,9 @@ void read_step(Intake* intake, const Step* step) {
     GetUserIdAndSecContext(&user, &security);
     SetUserIdAndSecContext(step->user, step->security);  // an error restores it with the subtransaction
     if (letter) {
+        size_t from = intake->reader.facts.size;
         read_letter(intake, step->letter);
+        if (step->up_to != nullptr) leave_out_unread(intake, from, *step->up_to);
     } else {
         read_rows(intake, step);
     }

@@ -53,14 +53,15 @@ struct Reader {
     size_t room_left;
 };
 
-// The row in `slot` has come (or gone, if withdrawn). A row that does not count, or is nobody's, is passed over.
-void read_row(Reader* reader, TupleTableSlot* slot, bool withdrawn);
-
 // The fields of a fact, as in kind->fields.
 struct Values {
     Datum values[16];
     bool nulls[16];
 };
+
+// The row in `slot` has come (or gone, if withdrawn). A row that does not count, or is nobody's, is passed over. True: it has become the
+// last of `facts`, made of `values`, which live until the next row is read.
+bool read_row(Reader* reader, TupleTableSlot* slot, bool withdrawn, Values* values = nullptr);
 
 // Why a row cannot become a fact; message nullptr: it can.
 struct Verdict {

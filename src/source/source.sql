@@ -58,19 +58,6 @@ COMMENT ON COLUMN lifecycle.quarantine.message IS 'The reason';
 COMMENT ON COLUMN lifecycle.quarantine.detail IS 'The offending value';
 COMMENT ON COLUMN lifecycle.quarantine.occurred_at IS 'When';
 
-CREATE TABLE lifecycle.progress (
-    source      text NOT NULL,
-    rows_done   bigint NOT NULL,
-    started_at  timestamptz NOT NULL,
-    finished_at timestamptz,
-    CONSTRAINT progress_pkey PRIMARY KEY (source)
-);
-COMMENT ON TABLE lifecycle.progress IS 'Backfills: how many rows of each attached table were there already and have been read';
-COMMENT ON COLUMN lifecycle.progress.source IS 'The source';
-COMMENT ON COLUMN lifecycle.progress.rows_done IS 'Rows read';
-COMMENT ON COLUMN lifecycle.progress.started_at IS 'When it began';
-COMMENT ON COLUMN lifecycle.progress.finished_at IS 'When it ended';
-
 CREATE FUNCTION lifecycle.capture() RETURNS trigger
     LANGUAGE c
     AS 'MODULE_PATHNAME', 'lifecycle_capture';
@@ -80,11 +67,6 @@ CREATE FUNCTION lifecycle.settle() RETURNS void
     LANGUAGE c
     AS 'MODULE_PATHNAME', 'lifecycle_settle';
 COMMENT ON FUNCTION lifecycle.settle() IS 'Takes in now what this transaction has said and would otherwise take in when it commits (see the setting lifecycle.settle)';
-
-CREATE FUNCTION lifecycle.backfill_source(name text, customer text) RETURNS bigint
-    LANGUAGE c STRICT SET search_path = pg_catalog, pg_temp
-    AS 'MODULE_PATHNAME', 'lifecycle_backfill';
-COMMENT ON FUNCTION lifecycle.backfill_source(text, text) IS 'Internal: reads the rows of a source in the order of the expression that gives their customer';
 
 CREATE FUNCTION lifecycle.withdraw_source(name text) RETURNS void
     LANGUAGE c STRICT
@@ -98,8 +80,6 @@ CREATE FUNCTION lifecycle.attach(source regclass, kind text, mapping jsonb, filt
     AS $$
 DECLARE
     called   text := coalesce(name, source::text || ':' || kind);
-    rows     bigint;
-    started  timestamptz := clock_timestamp();
     orders   regclass;
 BEGIN
     IF mode IS NULL OR mode NOT IN ('sync', 'async') THEN
@@ -118,7 +98,7 @@ BEGIN
         RAISE EXCEPTION 'source "%" is attached already', called
             USING ERRCODE = 'duplicate_object', HINT = 'Detach it first, or give this one another name.';
     END IF;
-    -- Nobody writes to the table between the backfill and the first captured statement, so no row is missed or counted twice.
+    -- Every later writer meets the triggers. A small table is taken in under this lock; what changes in a large one meanwhile goes to the inbox.
     EXECUTE format('LOCK TABLE %s IN SHARE ROW EXCLUSIVE MODE', source);
     INSERT INTO lifecycle.source (name, relation, kind, mapping, filter, mode, attached_at, attached_as)
         VALUES (called, source, kind, mapping, filter, mode, lifecycle.now(), source::text);
@@ -137,11 +117,7 @@ BEGIN
     END IF;
 
     IF backfill THEN
-        rows := lifecycle.backfill_source(called, coalesce(mapping ->> 'customer', mapping ->> 'order'));
-        INSERT INTO lifecycle.progress (source, rows_done, started_at, finished_at)
-            VALUES (called, rows, started, clock_timestamp())
-            ON CONFLICT ON CONSTRAINT progress_pkey DO UPDATE
-               SET rows_done = EXCLUDED.rows_done, started_at = EXCLUDED.started_at, finished_at = EXCLUDED.finished_at;
+        PERFORM lifecycle.backfill_source(called);
     END IF;
     RETURN called;
 END
@@ -150,7 +126,8 @@ COMMENT ON FUNCTION lifecycle.attach(regclass, text, jsonb, text, text, boolean,
 'Attaches a table of the shop: from now on its rows count as facts of the kind (customer, order, refund, order_item, cart, consent, engagement,
 delivery, review, wishlist, referral, event). Ids of orders must be unique over all attached tables of orders.
 mapping: each field as an SQL expression over one row, e.g. {"order": "id", "customer": "user_id", "amount": "total", "placed_at": "created_at"};
-filter: which rows count; name: default schema.table:kind; backfill: read the rows that are there already;
+filter: which rows count; name: default schema.table:kind; backfill: take in the rows that are there already, at once if they are at most
+lifecycle.backfill_at_once, else after the commit (see lifecycle.progress and lifecycle.backfill());
 mode: sync (taken in with the shop''s transaction) or async (by the worker, without locking customers).
 Returns the name. Errors: an expression that does not parse, has the wrong type, is volatile or reads tables is refused with its position';
 
@@ -162,10 +139,11 @@ BEGIN
         RAISE EXCEPTION 'source "%" is not attached', name
             USING ERRCODE = 'undefined_object', HINT = 'SELECT name FROM lifecycle.source.';
     END IF;
+    -- First, so that a backfill that is at work has ended its batch and begins no other.
+    DELETE FROM lifecycle.progress AS p WHERE p.source = detach.name;
     PERFORM lifecycle.drop_triggers(detach.name, w.relation)
        FROM (SELECT DISTINCT t.relation FROM lifecycle.source_trigger AS t WHERE t.source = detach.name) AS w;
     PERFORM lifecycle.withdraw_source(name);
-    DELETE FROM lifecycle.progress AS p WHERE p.source = detach.name;
     DELETE FROM lifecycle.source AS s WHERE s.name = detach.name;
 END
 $$;
@@ -189,7 +167,9 @@ BEGIN
     FOR entry IN
         SELECT q.quarantine_id, q.source, q.action, q.data
           FROM lifecycle.quarantine AS q JOIN lifecycle.source AS s ON s.name = q.source
-         WHERE replay_quarantine.source IS NULL OR q.source = replay_quarantine.source
+         WHERE (replay_quarantine.source IS NULL OR q.source = replay_quarantine.source)
+           -- A backfill that is interrupted reads the rows again, the mended ones too.
+           AND NOT EXISTS (SELECT FROM lifecycle.backfill AS b WHERE b.source = q.source AND b.state <> 'done')
          ORDER BY q.quarantine_id
            FOR UPDATE OF q
     LOOP

@@ -33,11 +33,13 @@ void at_drop(ObjectAccessType access, Oid class_id, Oid object, int sub, void* a
     for (int tries = 0; tries < 500; ++tries) {
         LWLockAcquire(pg::shared()->lock, LW_EXCLUSIVE);
         pg::WorkerSlot* slot = pg::find_slot(object);
-        int pid = slot == nullptr ? 0 : slot->pid;
+        int pids[] = {slot == nullptr ? 0 : slot->pid, slot == nullptr ? 0 : slot->backfill_pid};
         if (slot != nullptr) slot->wanted = false;
         LWLockRelease(pg::shared()->lock);
-        if (pid == 0) return;
-        if (tries == 0) kill(pid, SIGTERM);
+        if (pids[0] == 0 && pids[1] == 0) return;
+        for (int pid : pids) {
+            if (tries == 0 && pid != 0) kill(pid, SIGTERM);
+        }
         pg_usleep(10000);
         CHECK_FOR_INTERRUPTS();
     }

@@ -8,6 +8,7 @@
 #include "pg/guard.hpp"
 #include "pg/settings.hpp"
 #include "pg/statement.hpp"
+#include "source/backfill.hpp"
 #include "source/inbox.hpp"
 #include "source/pending.hpp"
 
@@ -60,6 +61,8 @@ void leave(int, Datum) {
     proc_exit(0);
 }
 
+}  // namespace
+
 void begin(const char* activity) {
     SetCurrentStatementStartTimestamp();
     StartTransactionCommand();
@@ -73,6 +76,8 @@ void commit() {
     pgstat_report_stat(false);
     pgstat_report_activity(STATE_IDLE, nullptr);
 }
+
+namespace {
 
 // How many customers to take at once: one by one after an error, to find the one that it is about.
 int batch_limit = 0;
@@ -160,6 +165,22 @@ void tick_until_nothing_is_due() {
     } while (done > 0);
 }
 
+// Sees to it that a process of its own takes in the tables that wait for it.
+void see_to_backfill() {
+    static BackgroundWorkerHandle* handle = nullptr;
+    pid_t pid;
+    if (handle != nullptr && GetBackgroundWorkerPid(handle, &pid) != BGWH_STOPPED) return;
+    begin("lifecycle.backfill");
+    bool wanted = pg::extension_exists() && source::next_backfill() != nullptr;
+    commit();
+    if (!wanted) return;
+    if (handle != nullptr) pfree(handle);
+    handle = nullptr;
+    if (!start_backfill_worker(&handle))
+        ereport(LOG, errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED), errmsg("no slot for a pg_lifecycle backfill worker"),
+                errhint("Raise max_worker_processes, or CALL lifecycle.backfill()."));
+}
+
 // Milliseconds until something is due, at most the nap.
 long time_to_sleep(bool inbox_is_empty) {
     Instant due = rules::kNever;
@@ -200,6 +221,7 @@ long time_to_sleep(bool inbox_is_empty) {
         slot->wake_ups++;
         bool inbox_is_empty = empty_inbox();
         tick_until_nothing_is_due();
+        see_to_backfill();
         long sleep = time_to_sleep(inbox_is_empty);
         WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, sleep, pg::worker_wait_event());
     }

@@ -1,0 +1,2 @@
+\set id random(1, :orders)
+UPDATE orders SET note = 'seen' WHERE id = :id;
