@@ -92,7 +92,8 @@ replay() {  # replay FIRST MONTHS: attaches at the first month's end, goes on mo
     # All was lived through, so all of the history is there: every stay that went on when the tables were attached, and every later one.
     none "every stay in every segment" "
         WITH expected AS (SELECT * FROM oracle.stays('$clock') WHERE left_at IS NULL OR left_at > '$first'),
-             found AS (SELECT customer_id, segment, entered_at, left_at FROM lifecycle.segment_history WHERE segment <> 'prospect')
+             found AS (SELECT customer_id, segment, entered_at, left_at FROM lifecycle.segment_history
+                       WHERE segment IN (SELECT name FROM lifecycle.segment WHERE dimension = 'lifecycle') AND segment <> 'prospect')
         (SELECT 'missing', e.* FROM (TABLE expected EXCEPT ALL TABLE found) AS e)
         UNION ALL
         (SELECT 'unexpected', f.* FROM (TABLE found EXCEPT ALL TABLE expected) AS f)"
