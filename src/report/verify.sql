@@ -47,6 +47,7 @@ CREATE FUNCTION lifecycle.verify_source(source text)
 DECLARE
     attached lifecycle.source;
     fields   text[];
+    read     text;
     said     text;
     kept     text;
 BEGIN
@@ -68,19 +69,22 @@ BEGIN
     IF fields IS NULL THEN
         RETURN;  -- a customer's profile may come from several places
     END IF;
-    SELECT string_agg(CASE WHEN f.name = 'customer'
-                           THEN format('coalesce((SELECT m.into_id FROM lifecycle.merged AS m WHERE m.customer_id = ((%1$s)::text COLLATE "C")), (%1$s)::text)', attached.mapping ->> f.name)
-                           ELSE format('(%s)::%s', attached.mapping ->> f.name, f.type) END || format(' AS %I', f.name), ', '),
+    -- The expressions are the shop's: where they are read there must be no columns but those of its table.
+    SELECT string_agg(format('(%s)::%s AS %I', attached.mapping ->> f.name, f.type, f.name), ', '),
+           string_agg(CASE WHEN f.name = 'customer'
+                           THEN 'coalesce((SELECT m.into_id FROM lifecycle.merged AS m WHERE m.customer_id = r.customer COLLATE "C"), r.customer) AS customer'
+                           ELSE format('r.%I', f.name) END, ', '),
            string_agg(CASE WHEN attached.kind IN ('order', 'refund')
                            THEN CASE f.name WHEN 'customer' THEN 'k.customer_id' WHEN 'placed_at' THEN 'k.at' WHEN 'refunded_at' THEN 'k.at' ELSE 'k.id' END
                            ELSE format('k.%I', CASE f.name WHEN 'customer' THEN 'customer_id' WHEN 'order' THEN 'order_id' WHEN 'cart' THEN 'cart_id' ELSE f.name END) END
                       || format(' AS %I', f.name), ', ')
-      INTO said, kept
+      INTO read, said, kept
       FROM (SELECT split_part(u.field, ':', 1) AS name, split_part(u.field, ':', 2) AS type FROM unnest(fields) AS u (field)) AS f;
     RETURN QUERY EXECUTE format($compare$
         WITH said AS MATERIALIZED (
-            SELECT %1$s FROM %2$s AS r
-             WHERE (%3$s) AND %4$s AND NOT EXISTS (SELECT FROM lifecycle.quarantine AS q WHERE q.source = %5$L AND q.data = to_jsonb(r))),
+            SELECT %1$s FROM (
+                SELECT %10$s FROM %2$s AS r
+                 WHERE (%3$s) AND %4$s AND NOT EXISTS (SELECT FROM lifecycle.quarantine AS q WHERE q.source = %5$L AND q.data = to_jsonb(r.*))) AS r),
         kept AS MATERIALIZED (SELECT %6$s FROM lifecycle.%7$I AS k WHERE k.source_id = %8$s %9$s)
         SELECT NULL::text, 'not taken in', to_jsonb(d)::text, NULL::text FROM (TABLE said EXCEPT ALL TABLE kept) AS d
         UNION ALL
@@ -91,7 +95,7 @@ BEGIN
              WHEN attached.mapping ->> 'customer' IS NOT NULL THEN format('(%s)::text <> ''''', attached.mapping ->> 'customer') ELSE 'true' END,
         attached.name, kept,
         CASE attached.kind WHEN 'order' THEN 'purchase' WHEN 'refund' THEN 'purchase' WHEN 'consent' THEN 'consent_log' ELSE attached.kind END,
-        attached.source_id, CASE WHEN attached.kind IN ('order', 'refund') THEN format('AND k.kind = %L', attached.kind) ELSE '' END);
+        attached.source_id, CASE WHEN attached.kind IN ('order', 'refund') THEN format('AND k.kind = %L', attached.kind) ELSE '' END, read);
 END
 $$;
 COMMENT ON FUNCTION lifecycle.verify_source(text) IS 'Internal: part of lifecycle.verify(); compares an attached table with what has been taken in of it';
