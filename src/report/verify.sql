@@ -8,14 +8,19 @@ DECLARE
     kept        jsonb;
     computed    jsonb;
     state       text;
-    -- The state of some customers as one object: what is a function of the facts, and nothing else.
+    -- The state of some customers as one object: what is a function of the facts, and nothing else. Members are found by segment and customer,
+    -- as their index has it.
     read_state constant text := $state$
         SELECT jsonb_object_agg(c.customer_id, to_jsonb(c) - '{as_of,timer_at,recent_source,recent_ids,recent_at,recent_amounts,segment_ids,segment_since,next_change_at,loyalty_due_at,points,last_sent_at,enrolment_due_at,open_enrolments}'::text[]
                    || jsonb_build_object(
-                       'segments', (SELECT jsonb_object_agg(m.segment, m.entered_at) FROM lifecycle.segment_member AS m WHERE m.customer_id = c.customer_id),
+                       'segments', m.segments,
                        'tier history', (SELECT jsonb_agg(to_jsonb(h) - 'customer_id' ORDER BY h.entered_at) FROM lifecycle.tier_history AS h WHERE h.customer_id = c.customer_id),
                        'revenue', trim_scale(c.revenue), 'tier_spend', trim_scale(c.tier_spend), 'average_order_value', round(c.average_order_value, 6)))
-          FROM lifecycle.customer AS c WHERE c.customer_id = ANY ($1) $state$;
+          FROM lifecycle.customer AS c
+          LEFT JOIN (SELECT m.customer_id, jsonb_object_agg(m.segment, m.entered_at) AS segments FROM lifecycle.segment_member AS m
+                      WHERE m.segment = ANY (ARRAY(SELECT s.name FROM lifecycle.segment AS s)) AND m.customer_id = ANY ($1)
+                      GROUP BY m.customer_id) AS m ON m.customer_id = c.customer_id
+         WHERE c.customer_id = ANY ($1) $state$;
 BEGIN
     BEGIN
         PERFORM lifecycle.bring_up_to_date(customers, false);
@@ -33,8 +38,10 @@ BEGIN
         UNION ALL
         SELECT r.customer_id, 'segment_member', r.segments::text, m.segments::text
           FROM (SELECT c.customer_id, (SELECT array_agg(s.name ORDER BY s.name) FROM lifecycle.segment AS s WHERE s.segment_id = ANY (c.segment_ids)) AS segments
-                  FROM lifecycle.customer AS c WHERE c.customer_id = ANY (customers)) AS r,
-               LATERAL (SELECT array_agg(m.segment ORDER BY m.segment) AS segments FROM lifecycle.segment_member AS m WHERE m.customer_id = r.customer_id) AS m
+                  FROM lifecycle.customer AS c WHERE c.customer_id = ANY (customers)) AS r
+          LEFT JOIN (SELECT m.customer_id, array_agg(m.segment ORDER BY m.segment) AS segments FROM lifecycle.segment_member AS m
+                      WHERE m.segment = ANY (ARRAY(SELECT s.name FROM lifecycle.segment AS s)) AND m.customer_id = ANY (customers)
+                      GROUP BY m.customer_id) AS m ON m.customer_id = r.customer_id
          WHERE r.segments IS DISTINCT FROM m.segments;
 END
 $$;
