@@ -41,8 +41,12 @@ UPDATE sales SET state = 'placed', changed_at = lifecycle.now(), coupon = 'SPRIN
 SELECT customer_id, order_count, revenue, cart_id, last_activity_at FROM lifecycle.customer ORDER BY 1;
 SELECT customer_id, order_id, line, product, category, quantity, amount FROM lifecycle.order_item ORDER BY 3;
 SELECT customer_id, order_id, cart, coupon FROM lifecycle.order_detail;
--- A line is changed, taken out, put in.
+-- A line is changed, taken out, put in; nobody else's orders are read for it.
+BEGIN;
 UPDATE lines SET price = 12 WHERE id = 1;
+SELECT relname, seq_scan FROM pg_stat_xact_all_tables
+ WHERE schemaname = 'lifecycle' AND relname IN ('customer', 'purchase_ledger', 'order_item') ORDER BY 1;
+COMMIT;
 SELECT revenue FROM lifecycle.customer WHERE customer_id = 'ann';
 DELETE FROM lines WHERE id = 2;
 INSERT INTO lines VALUES (4, 1, 'hat', 'clothes', 1, 30);
