@@ -42,6 +42,7 @@ SELECT customer_id, order_count, revenue, cart_id, last_activity_at FROM lifecyc
 SELECT customer_id, order_id, line, product, category, quantity, amount FROM lifecycle.order_item ORDER BY 3;
 SELECT customer_id, order_id, cart, coupon FROM lifecycle.order_detail;
 -- A line is changed, taken out, put in; nobody else's orders are read for it.
+SELECT pg_stat_force_next_flush();
 BEGIN;
 UPDATE lines SET price = 12 WHERE id = 1;
 SELECT relname, seq_scan FROM pg_stat_xact_all_tables
