@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "customer/erased.hpp"
 #include "customer/log.hpp"
 #include "customer/rates.hpp"
 #include "pg/guard.hpp"
@@ -252,6 +253,14 @@ void note_owners(std::span<const Fact> facts, MemoryContext memory, pg::Array<Fa
     }
     pg::Array<Datum> customers;
     for (const Owner& o : owners) customers.push(pg::to_datum(o.after));
+    // Orders of the erased stay nobody's, and so do their items.
+    for (std::string_view id : erased_among(customers.span())) {
+        for (size_t i = 0; i < owners.size; ++i) {
+            if (owners[i].after != id) continue;
+            owners[i].after = {};
+            customers[i] = pg::to_datum(owners[i].after);
+        }
+    }
     Datum args[] = {ids_of(owners.span()), pg::text_array(customers.span())};
     set_owners.run(args);
     move_dependants(owners.span(), memory, more);

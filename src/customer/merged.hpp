@@ -8,7 +8,7 @@ namespace lifecycle::customer {
 // Facts of customers who have been merged become those of whom they were merged into.
 std::span<const Fact> follow_merged(std::span<const Fact> facts);
 
-// Refuses a batch that would create a customer who has been merged meanwhile: it is read again, and follows then.
-void check_not_merged(Batch batch);
+// Refuses customers that have just been created if they have been merged meanwhile: their facts are read again, and follow then.
+void check_not_merged(std::span<const Datum> created);
 
 }  // namespace lifecycle::customer

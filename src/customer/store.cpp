@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "customer/erased.hpp"
 #include "customer/merged.hpp"
 #include "pg/catalog.hpp"
 #include "pg/fault.hpp"
@@ -142,12 +143,11 @@ pg::TableWriter* lock(Batch batch) {
     for (Change& change : batch) {
         if (!change.existed) make_row(change);
     }
-    check_not_merged(batch);
     return rows;
 }
 
 void lock_sorted(std::span<const Datum> ids) {
-    Datum arg = pg::text_array(ids);
+    Datum arg = pg::text_array(not_erased(ids));
     create_and_lock.run({&arg, 1});
 }
 
@@ -214,8 +214,10 @@ struct Timers {
 void store(Batch batch, pg::TableWriter* rows) {
     pg::fault_point("customer.store");
     Timers timers;
+    pg::Array<Datum> created;
     for (Change& change : batch) {
         timers.arm(change.after, change.now);
+        if (!change.existed) created.push(change.after.values[kCustomerId]);
         if (ItemPointerIsValid(&change.tid)) {
             pg::update(rows, &change.tid, change.after.values, change.after.nulls);
         } else {
@@ -225,6 +227,12 @@ void store(Batch batch, pg::TableWriter* rows) {
     pg::close_writer(rows);
     timers.insert_fresh();
     pg::written();
+    // Only now: to create one who is being merged or erased means to wait for that.
+    if (!created.empty()) {
+        pg::catch_up();
+        check_not_merged(created.span());
+        check_not_erased(created.span());
+    }
     pg::fault_point("customer.timers");
     timers.write();
 }

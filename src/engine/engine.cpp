@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "customer/erased.hpp"
 #include "customer/items.hpp"
 #include "customer/ledger.hpp"
 #include "customer/log.hpp"
@@ -18,6 +19,7 @@
 #include "pg/guard.hpp"
 #include "pg/settings.hpp"
 #include "pg/statement.hpp"
+#include "pg/table.hpp"
 #include "scenario/enrolments.hpp"
 #include "segment/membership.hpp"
 
@@ -33,6 +35,11 @@ constexpr size_t kCustomersPerBatch = 5000;
 void run_stages(Batch batch) {
     scenario::Outgoing outgoing;
     pg::TableWriter* rows = customer::lock(batch);
+    batch = customer::leave_out_erased(batch);
+    if (batch.empty()) {
+        pg::close_writer(rows);
+        return;
+    }
     // Only news can meet customers that a changed definition has not reached yet; locked, they catch up first, as if nothing were new.
     if (!batch[0].replay && catch_up_with_definitions(batch)) {
         pg::close_writer(rows);

@@ -109,6 +109,11 @@ BEGIN
             USING ERRCODE = 'invalid_parameter_value', DETAIL = format('It is "%s".', gone);
     END IF;
 
+    IF lifecycle.is_erased(gone) OR lifecycle.is_erased(stays) THEN
+        RAISE EXCEPTION 'customer "%" has been erased', CASE WHEN lifecycle.is_erased(gone) THEN gone ELSE stays END
+            USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'SELECT lifecycle.readmit(customer_id) first, if this is a new beginning.';
+    END IF;
+
     -- Both rows are there and locked, in the order in which orders lock them: whoever says a fact of either waits, and looks again.
     INSERT INTO lifecycle.customer (customer_id, as_of)
         SELECT u.id, '-infinity' FROM unnest(ARRAY[least(gone COLLATE "C", stays), greatest(gone COLLATE "C", stays)]) WITH ORDINALITY AS u (id, n) ORDER BY u.n
@@ -158,4 +163,4 @@ COMMENT ON FUNCTION lifecycle.merge(text, text) IS
 'Makes one customer of two, such as a guest who now has an account: orders and all other facts, enrolments, messages and what loyalty gave move from
 the first to the second, whose own names and addresses win; of consents the latest holds. Facts that the shop says of the first from now on count for
 the second. Tiers and segments are worked out over the union; no scenario starts. Doing it again changes nothing.
-Errors: the same customer twice, one who has been merged into somebody else (22023)';
+Errors: the same customer twice, one who has been merged into somebody else (22023), one who has been erased (55000)';

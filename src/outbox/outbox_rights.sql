@@ -35,6 +35,7 @@ BEGIN
     PERFORM lifecycle.check_grantor();
     EXECUTE format('GRANT USAGE ON SCHEMA lifecycle TO %s', role);
     EXECUTE format('GRANT SELECT ON ALL TABLES IN SCHEMA lifecycle TO %s', role);
+    EXECUTE format('REVOKE ALL ON lifecycle.secret FROM %s', role);
     FOR called IN
         SELECT p.oid::regprocedure::text
           FROM pg_proc AS p

@@ -21,3 +21,8 @@ CREATE FUNCTION lifecycle.system_identifier() RETURNS bigint
     LANGUAGE c STABLE
     AS 'MODULE_PATHNAME', 'lifecycle_system_identifier';
 COMMENT ON FUNCTION lifecycle.system_identifier() IS 'Internal: the identifier of this cluster, as in pg_control_system(), without reading a file';
+
+CREATE FUNCTION lifecycle.hmac(key bytea, message bytea) RETURNS bytea
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
+    AS 'MODULE_PATHNAME', 'lifecycle_hmac';
+COMMENT ON FUNCTION lifecycle.hmac(bytea, bytea) IS 'Internal: HMAC-SHA-256 (RFC 2104)';

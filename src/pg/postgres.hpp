@@ -34,6 +34,8 @@ extern "C" {
 #include "executor/executor.h"
 #include "executor/spi.h"
 #include "common/hashfn.h"
+#include "common/hmac.h"
+#include "common/sha2.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"

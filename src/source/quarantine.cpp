@@ -177,6 +177,33 @@ static Datum row_of(Oid relation, Datum data) {
     return row;
 }
 
+// A row of quarantine or the inbox in a slot, as its source would read it.
+static TupleTableSlot* slot_of(const source::Source* s, Datum data) {
+    HeapTupleHeader row = DatumGetHeapTupleHeader(row_of(s->relation, data));
+    TupleDesc layout = lookup_rowtype_tupdesc_copy(HeapTupleHeaderGetTypeId(row), HeapTupleHeaderGetTypMod(row));
+    auto* tuple = static_cast<HeapTuple>(palloc0(sizeof(HeapTupleData)));
+    tuple->t_len = HeapTupleHeaderGetDatumLength(row);
+    tuple->t_data = row;
+    TupleTableSlot* slot = MakeSingleTupleTableSlot(layout, &TTSOpsHeapTuple);
+    ExecStoreHeapTuple(tuple, slot, false);
+    return slot;
+}
+
+// lifecycle.customer_of_row(source, data): whose a row that is held back is; NULL: nobody's, or the row names only an order.
+LIFECYCLE_FUNCTION(lifecycle_customer_of_row) {
+    source::Source* s = source::find_source(pg::to_cstring(pg::view(PG_GETARG_DATUM(0))));
+    if (s->by_order || s->fields[0] == nullptr) PG_RETURN_NULL();
+    TupleTableSlot* slot = slot_of(s, PG_GETARG_DATUM(1));
+    pg::forget_row(s->evaluator);
+    s->evaluator->context->ecxt_scantuple = slot;
+    bool null = true;
+    Datum customer = pg::evaluate(s->fields[0], s->evaluator, &null);
+    if (!null) customer = datumCopy(customer, false, -1);
+    ExecDropSingleTupleTableSlot(slot);
+    if (null) PG_RETURN_NULL();
+    PG_RETURN_DATUM(customer);
+}
+
 // lifecycle.replay_row(source, data, gone): reads a row that quarantine kept, as if it had just come or gone. False: it was put into
 // quarantine again, with the reason it has now.
 LIFECYCLE_FUNCTION(lifecycle_replay_row) {
@@ -191,13 +218,7 @@ LIFECYCLE_FUNCTION(lifecycle_replay_row) {
         PG_RETURN_BOOL(true);
     }
     customer::current_shop();
-    HeapTupleHeader row = DatumGetHeapTupleHeader(row_of(s->relation, PG_GETARG_DATUM(1)));
-    TupleDesc layout = lookup_rowtype_tupdesc_copy(HeapTupleHeaderGetTypeId(row), HeapTupleHeaderGetTypMod(row));
-    HeapTupleData tuple{};
-    tuple.t_len = HeapTupleHeaderGetDatumLength(row);
-    tuple.t_data = row;
-    TupleTableSlot* slot = MakeSingleTupleTableSlot(layout, &TTSOpsHeapTuple);
-    ExecStoreHeapTuple(&tuple, slot, false);
+    TupleTableSlot* slot = slot_of(s, PG_GETARG_DATUM(1));
 
     source::Reader reader{s, CurrentMemoryContext, {}, {}, nullptr, 0};
     source::read_row(&reader, slot, gone);
