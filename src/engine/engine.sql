@@ -79,10 +79,11 @@ BEGIN
            FOR UPDATE),
     disarmed AS (
         DELETE FROM lifecycle.timer AS t USING waiting AS w
-         WHERE t.due_at = w.timer_at AND t.customer_id = w.customer_id),
+         WHERE t.due_at = w.timer_at AND t.customer_id = w.customer_id AND w.timer_at <> lifecycle.now()),
     armed AS (
         INSERT INTO lifecycle.timer (due_at, customer_id)
-            SELECT lifecycle.now(), w.customer_id FROM waiting AS w)
+            SELECT lifecycle.now(), w.customer_id FROM waiting AS w
+             WHERE w.timer_at IS DISTINCT FROM lifecycle.now())
     UPDATE lifecycle.customer AS c
        SET enrolment_due_at = lifecycle.now(), timer_at = lifecycle.now()
       FROM waiting AS w

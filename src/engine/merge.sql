@@ -109,16 +109,15 @@ BEGIN
             USING ERRCODE = 'invalid_parameter_value', DETAIL = format('It is "%s".', gone);
     END IF;
 
-    IF lifecycle.is_erased(gone) OR lifecycle.is_erased(stays) THEN
-        RAISE EXCEPTION 'customer "%" has been erased', CASE WHEN lifecycle.is_erased(gone) THEN gone ELSE stays END
-            USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'SELECT lifecycle.readmit(customer_id) first, if this is a new beginning.';
-    END IF;
-
     -- Both rows are there and locked, in the order in which orders lock them: whoever says a fact of either waits, and looks again.
     INSERT INTO lifecycle.customer (customer_id, as_of)
         SELECT u.id, '-infinity' FROM unnest(ARRAY[least(gone COLLATE "C", stays), greatest(gone COLLATE "C", stays)]) WITH ORDINALITY AS u (id, n) ORDER BY u.n
         ON CONFLICT (customer_id) DO NOTHING;
     PERFORM FROM lifecycle.customer AS c WHERE c.customer_id IN (gone, stays) ORDER BY c.customer_id FOR UPDATE;
+    IF lifecycle.is_erased(gone) OR lifecycle.is_erased(stays) THEN
+        RAISE EXCEPTION 'customer "%" has been erased', CASE WHEN lifecycle.is_erased(gone) THEN gone ELSE stays END
+            USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'SELECT lifecycle.readmit(customer_id) first, if this is a new beginning.';
+    END IF;
     PERFORM lifecycle.bring_up_to_date(ARRAY[gone, stays], false);
 
     PERFORM lifecycle.merge_enrolments(gone, stays);

@@ -1,0 +1,96 @@
+-- What has happened to a customer, and what is planned.
+
+CREATE FUNCTION lifecycle.timeline(customer_id text) RETURNS TABLE (at timestamptz, kind text, name text, detail jsonb)
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET plan_cache_mode = force_generic_plan SET jit = off
+    AS $$
+#variable_conflict use_column
+DECLARE
+    self text := coalesce((SELECT m.into_id FROM lifecycle.merged AS m WHERE m.customer_id = timeline.customer_id), timeline.customer_id);
+BEGIN
+    RETURN QUERY
+    SELECT t.at, t.kind, t.name, jsonb_strip_nulls(t.detail)
+      FROM (SELECT p.at, p.kind, p.id AS name, jsonb_build_object('amount', p.amount, 'order', p.order_id, 'currency', p.currency) AS detail
+              FROM lifecycle.purchase AS p WHERE p.customer_id = self
+            UNION ALL
+            SELECT a.at, a.kind, a.id, '{}' FROM lifecycle.activity AS a WHERE a.customer_id = self
+            UNION ALL
+            SELECT l.changed_at, 'consent', l.channel, jsonb_build_object('status', l.status, 'evidence', l.evidence)
+              FROM lifecycle.consent_log AS l WHERE l.customer_id = self
+            UNION ALL
+            SELECT e.at, e.kind, h.tier, '{}'
+              FROM lifecycle.tier_history AS h CROSS JOIN LATERAL (VALUES (h.entered_at, 'tier reached'), (h.left_at, 'tier left')) AS e (at, kind)
+             WHERE h.customer_id = self AND e.at IS NOT NULL
+            UNION ALL
+            SELECT e.at, e.kind, p.segment, '{}'
+              FROM lifecycle.segment_past AS p
+             CROSS JOIN LATERAL (VALUES (p.entered_at, 'segment entered'), (p.left_at, 'segment left')) AS e (at, kind)
+             WHERE p.customer_id = self
+            UNION ALL
+            -- From the row of the customer: segment_member is kept by segment.
+            SELECT h.since, 'segment entered', s.name, '{}'
+              FROM lifecycle.customer AS c CROSS JOIN LATERAL unnest(c.segment_ids, c.segment_since) AS h (id, since)
+              JOIN lifecycle.segment AS s ON s.segment_id = h.id
+             WHERE c.customer_id = self
+            UNION ALL
+            SELECT x.at, x.kind, e.scenario, jsonb_build_object('anchor', e.anchor, 'reason', CASE x.kind WHEN 'enrolled' THEN NULL ELSE coalesce(e.end_reason, e.status) END)
+              FROM lifecycle.enrolment AS e CROSS JOIN LATERAL (VALUES (e.enrolled_at, 'enrolled'), (e.ended_at, 'enrolment ended')) AS x (at, kind)
+             WHERE e.customer_id = self AND x.at IS NOT NULL
+            UNION ALL
+            SELECT d.decided_at, 'step ' || d.outcome, d.scenario, jsonb_build_object('anchor', d.anchor, 'step', d.position, 'reason', d.reason)
+              FROM lifecycle.enrolment_step AS d WHERE d.customer_id = self
+            UNION ALL
+            SELECT coalesce(o.sent_at, o.created_at), 'message ' || o.status, o.template,
+                   jsonb_build_object('message_id', o.message_id, 'channel', o.channel, 'recipient', o.recipient, 'due_at', o.due_at, 'error', o.error)
+              FROM lifecycle.outbox AS o WHERE o.customer_id = self
+            UNION ALL
+            SELECT x.at, x.kind, r.channel, '{}'
+              FROM lifecycle.consent_request AS r
+             CROSS JOIN LATERAL (VALUES (r.requested_at, 'consent requested'), (r.confirmed_at, 'consent confirmed')) AS x (at, kind)
+             WHERE r.customer_id = self AND x.at IS NOT NULL
+            UNION ALL
+            SELECT m.merged_at, 'merged', m.customer_id, '{}' FROM lifecycle.merged AS m WHERE m.into_id = self) AS t
+     ORDER BY t.at, t.kind, t.name, t.detail;
+END
+$$;
+COMMENT ON FUNCTION lifecycle.timeline(text) IS 'Everything that has happened to a customer, in the order of time: facts, stays in tiers and segments, consents, enrolments, what was decided in them, and messages. A message stands at the instant it was sent, or was enqueued if it has not been';
+
+CREATE FUNCTION lifecycle.next_actions(customer_id text) RETURNS TABLE (at timestamptz, kind text, name text, detail jsonb)
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET plan_cache_mode = force_generic_plan SET jit = off
+    AS $$
+#variable_conflict use_column
+DECLARE
+    person lifecycle.customer;
+BEGIN
+    SELECT c.* INTO person FROM lifecycle.customer AS c
+     WHERE c.customer_id = coalesce((SELECT m.into_id FROM lifecycle.merged AS m WHERE m.customer_id = next_actions.customer_id), next_actions.customer_id);
+    RETURN QUERY
+    SELECT t.at, t.kind, t.name, jsonb_strip_nulls(t.detail)
+      FROM (SELECT o.due_at AS at, 'message' AS kind, o.template AS name,
+                   jsonb_build_object('message_id', o.message_id, 'scenario', o.scenario, 'step', o.step, 'channel', o.channel, 'status', o.status,
+                                      'expires_at', nullif(o.expires_at, 'infinity'), 'stopped_by', lifecycle.gate(o)) AS detail
+              FROM lifecycle.outbox AS o WHERE o.customer_id = person.customer_id AND o.part < 1000 AND o.status IN ('pending', 'leased')
+            UNION ALL
+            SELECT lifecycle.add_in_zone(e.anchor_at, s.delay, person.time_zone), 'step', e.scenario,
+                   jsonb_build_object('anchor', e.anchor, 'step', s.position, 'channel', s.channel, 'template', s.template,
+                                      'expires_at', lifecycle.add_in_zone(e.anchor_at, s.not_after, person.time_zone),
+                                      'stopped_by', CASE WHEN k.status = 'paused' THEN 'paused' ELSE g.reason END)
+              FROM lifecycle.enrolment AS e
+              JOIN lifecycle.scenario AS k ON k.name = e.scenario
+              JOIN lifecycle.step AS s ON s.scenario = e.scenario AND s.position > coalesce(e.last_position, '-2147483648'::int)
+              LEFT JOIN LATERAL (SELECT c.reason FROM lifecycle.why_channels(person, e.scenario) AS c
+                                  WHERE c.reason IS NOT NULL AND c.facts ->> 'channel' = s.channel AND c.facts ->> 'class' = s.class LIMIT 1) AS g ON true
+             WHERE e.customer_id = person.customer_id AND e.status = 'active'
+            UNION ALL
+            SELECT person.next_change_at, 'segments', NULL, jsonb_build_object('now_in', (SELECT jsonb_agg(s.name ORDER BY s.name) FROM lifecycle.segment AS s
+                                                                                           WHERE s.segment_id = ANY (person.segment_ids)))
+             WHERE person.next_change_at IS NOT NULL
+            UNION ALL
+            SELECT r.expires_at, 'consent request expires', r.channel, '{}'
+              FROM lifecycle.consent_request AS r
+             WHERE r.customer_id = person.customer_id AND r.confirmed_at IS NULL AND r.expires_at > lifecycle.now()) AS t
+     ORDER BY t.at, t.kind, t.name, t.detail;
+END
+$$;
+COMMENT ON FUNCTION lifecycle.next_actions(text) IS
+'What is planned for a customer if nothing happens: messages that wait, steps to come, the next instant at which time alone can change its segments, and
+requests for consent that run out. stopped_by: the reason code for which it would not be sent as things stand';
