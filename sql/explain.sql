@@ -14,12 +14,18 @@ CREATE TABLE people (id text PRIMARY KEY, mail text, zone text);
 CREATE TABLE orders (id int PRIMARY KEY, customer_id text, total numeric, placed_at timestamptz);
 SELECT lifecycle.attach('people', 'customer', '{"customer": "id", "email": "mail", "time_zone": "zone"}', name => 'people');
 SELECT lifecycle.attach('orders', 'order', '{"order": "id", "customer": "customer_id", "amount": "total", "placed_at": "placed_at"}', name => 'orders');
+INSERT INTO lifecycle.points_rule (name, earns_on, rate) VALUES ('orders', 'order', 1);
 INSERT INTO people VALUES ('ann', 'ann@example.org', 'Europe/Berlin'), ('bob', 'bob@example.org', NULL);
 SELECT lifecycle.request_consent('ann', 'email', 'form') AS token \gset
 SET lifecycle.clock = '2026-01-01 13:00+00';
 SELECT * FROM lifecycle.confirm_consent(:'token');
 INSERT INTO orders VALUES (1, 'ann', 150, '2026-01-01 13:00+00'), (2, 'bob', 10, '2026-01-01 13:00+00');
 
+INSERT INTO lifecycle.offer (name, kind, value, validity) VALUES ('gift', 'percent', 5, '30 days');
+SELECT lifecycle.issue_coupon('gift', 'ann') <> '' AS issued;
+SELECT at, kind, name, detail ? 'code' AS code FROM lifecycle.next_actions('ann') WHERE kind ~ 'coupon';
+SELECT at, kind, name, detail ? 'code' AS code FROM lifecycle.timeline('ann') WHERE kind ~ 'coupon';
+DELETE FROM lifecycle.coupon;
 -- BEFORE. Ann is bronze; a letter congratulates her. In March, if she does not come back, another will.
 SELECT * FROM lifecycle.next_actions('ann');
 SELECT anchor, step, gate, verdict, reason, facts, threshold, next_change_at FROM lifecycle.why('ann', 'win_back');

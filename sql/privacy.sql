@@ -131,6 +131,7 @@ SELECT lifecycle.is_erased('7'), lifecycle.is_erased('guest-0815'), lifecycle.is
 SELECT key FROM others, jsonb_each(others.document) WHERE value IS DISTINCT FROM lifecycle.export('8') -> key ORDER BY 1;
 SELECT referral, referred FROM lifecycle.referral;
 SELECT source, data FROM lifecycle.quarantine;
+SELECT * FROM lifecycle.segment_size EXCEPT SELECT m.segment, count(*) FROM lifecycle.segment_member AS m GROUP BY 1;
 -- Once more finds nothing to do.
 SELECT * FROM lifecycle.forget('7');
 

@@ -26,7 +26,7 @@ BEGIN
       FROM lifecycle.customer AS c
      WHERE c.customer_id = explain.customer_id
     UNION ALL
-    SELECT 'tier', coalesce(p.tier, 'none'), p.spend::text, p.tier_since, NULL,
+    SELECT 'tier', coalesce(p.tier, 'none'), p.spend::text, p.tier_since, p.valid_until,
            CASE WHEN p.next_tier IS NULL THEN 'the highest tier is reached'
                 ELSE format('%s more for %s', p.missing, p.next_tier) END
       FROM lifecycle.tier_progress AS p

@@ -48,11 +48,18 @@ BEGIN
              CROSS JOIN LATERAL (VALUES (r.requested_at, 'consent requested'), (r.confirmed_at, 'consent confirmed')) AS x (at, kind)
              WHERE r.customer_id = self AND x.at IS NOT NULL
             UNION ALL
+            SELECT p.at, 'points ' || p.kind, p.reference, jsonb_build_object('points', nullif(p.points, 0), 'pending', nullif(p.pending, 0), 'note', p.note)
+              FROM lifecycle.points_entry AS p WHERE p.customer_id = self
+            UNION ALL
+            SELECT x.at, x.kind, k.offer, jsonb_build_object('code', k.code, 'order', CASE x.kind WHEN 'coupon redeemed' THEN k.redeemed_order END)
+              FROM lifecycle.coupon AS k CROSS JOIN LATERAL (VALUES (k.issued_at, 'coupon issued'), (k.redeemed_at, 'coupon redeemed')) AS x (at, kind)
+             WHERE k.customer_id = self AND x.at IS NOT NULL
+            UNION ALL
             SELECT m.merged_at, 'merged', m.customer_id, '{}' FROM lifecycle.merged AS m WHERE m.into_id = self) AS t
      ORDER BY t.at, t.kind, t.name, t.detail;
 END
 $$;
-COMMENT ON FUNCTION lifecycle.timeline(text) IS 'Everything that has happened to a customer, in the order of time: facts, stays in tiers and segments, consents, enrolments, what was decided in them, and messages. A message stands at the instant it was sent, or was enqueued if it has not been';
+COMMENT ON FUNCTION lifecycle.timeline(text) IS 'Everything that has happened to a customer, in the order of time: facts, points, coupons, stays in tiers and segments, consents, enrolments, what was decided in them, and messages. A message stands at the instant it was sent, or was enqueued if it has not been';
 
 CREATE FUNCTION lifecycle.next_actions(customer_id text) RETURNS TABLE (at timestamptz, kind text, name text, detail jsonb)
     LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET plan_cache_mode = force_generic_plan SET jit = off
@@ -81,9 +88,17 @@ BEGIN
                                   WHERE c.reason IS NOT NULL AND c.facts ->> 'channel' = s.channel AND c.facts ->> 'class' = s.class LIMIT 1) AS g ON true
              WHERE e.customer_id = person.customer_id AND e.status = 'active'
             UNION ALL
-            SELECT person.next_change_at, 'segments', NULL, jsonb_build_object('now_in', (SELECT jsonb_agg(s.name ORDER BY s.name) FROM lifecycle.segment AS s
-                                                                                           WHERE s.segment_id = ANY (person.segment_ids)))
-             WHERE person.next_change_at IS NOT NULL
+            -- What the next flip does; one that changes nothing is not worth telling.
+            SELECT person.next_change_at, CASE WHEN f.segment IS NULL THEN 'segment left' ELSE 'segment entered' END, coalesce(f.segment, h.name), '{}'
+              FROM (SELECT x.segment FROM lifecycle.evaluate_segments(person.customer_id, person.next_change_at) AS x) AS f
+              FULL JOIN (SELECT s.name FROM lifecycle.segment AS s WHERE s.segment_id = ANY (person.segment_ids)) AS h ON h.name = f.segment
+             WHERE f.segment IS NULL OR h.name IS NULL
+            UNION ALL
+            SELECT person.tier_valid_until, 'tier ends', person.tier, jsonb_build_object('missing', person.tier_missing)
+             WHERE person.tier_valid_until IS NOT NULL
+            UNION ALL
+            SELECT k.valid_until, 'coupon ends', k.offer, jsonb_build_object('code', k.code)
+              FROM lifecycle.coupon AS k WHERE k.customer_id = person.customer_id AND k.status = 'issued' AND k.valid_until < 'infinity'
             UNION ALL
             SELECT r.expires_at, 'consent request expires', r.channel, '{}'
               FROM lifecycle.consent_request AS r
@@ -92,5 +107,5 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION lifecycle.next_actions(text) IS
-'What is planned for a customer if nothing happens: messages that wait, steps to come, the next instant at which time alone can change its segments, and
+'What is planned for a customer if nothing happens: messages that wait, steps to come, the next segments that time alone changes, the end of its tier and coupons, and
 requests for consent that run out. stopped_by: the reason code for which it would not be sent as things stand';

@@ -196,6 +196,9 @@ BEGIN
     PERFORM lifecycle.forget_owner(ids, orders);
     DELETE FROM lifecycle.timer AS t USING lifecycle.customer AS c
      WHERE c.customer_id = ANY (ids) AND (t.due_at, t.customer_id) = (c.timer_at, c.customer_id);
+    WITH gone AS (DELETE FROM lifecycle.segment_member AS m WHERE m.customer_id = ANY (ids) RETURNING m.segment)
+    INSERT INTO lifecycle.segment_delta (segment, members) SELECT g.segment, -1 FROM gone AS g;
+    UPDATE lifecycle.definition_change AS d SET after_id = '' WHERE d.finished_at IS NOT NULL AND d.after_id = ANY (ids);
     -- Until there is nothing more: what a mailer had locked has moved on to history when it lets go.
     WHILE again LOOP
         again := false;
