@@ -198,6 +198,11 @@ BEGIN
      WHERE c.customer_id = ANY (ids) AND (t.due_at, t.customer_id) = (c.timer_at, c.customer_id);
     WITH gone AS (DELETE FROM lifecycle.segment_member AS m WHERE m.customer_id = ANY (ids) RETURNING m.segment)
     INSERT INTO lifecycle.segment_delta (segment, members) SELECT g.segment, -1 FROM gone AS g;
+    GET DIAGNOSTICS rows = ROW_COUNT;
+    IF rows > 0 THEN
+        place := 'lifecycle.segment_member';
+        RETURN NEXT;
+    END IF;
     UPDATE lifecycle.definition_change AS d SET after_id = '' WHERE d.finished_at IS NOT NULL AND d.after_id = ANY (ids);
     -- Until there is nothing more: what a mailer had locked has moved on to history when it lets go.
     WHILE again LOOP
