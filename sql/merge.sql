@@ -4,7 +4,7 @@ SET client_min_messages = warning;
 SET lifecycle.clock = '2030-03-01 12:00+00';
 CREATE EXTENSION pg_lifecycle;
 SELECT lifecycle.install_playbook();
-UPDATE lifecycle.scenario SET status = 'active', max_age = '10 years';
+UPDATE lifecycle.scenario SET status = 'active', max_age = '10 years' WHERE name IN ('win_back', 'loyalty', 'post_purchase');
 UPDATE lifecycle.step SET class = 'transactional', not_after = NULL;
 CREATE TABLE orders (id int PRIMARY KEY, customer text, amount numeric, at timestamptz);
 CREATE TABLE visits (customer text, at timestamptz);

@@ -59,7 +59,7 @@ SELECT * FROM lifecycle.suppression;
 SELECT * FROM lifecycle.customer;
 SELECT * FROM lifecycle.lease;
 SELECT * FROM lifecycle.late_answer;
-UPDATE lifecycle.scenario SET status = 'active';
+UPDATE lifecycle.scenario SET status = 'active' WHERE name IN ('win_back', 'loyalty', 'post_purchase');
 SELECT lifecycle.tick();
 SELECT lifecycle.grant_mailer('regress_nobody');
 SELECT nextval('lifecycle.lease_token');
@@ -88,7 +88,7 @@ RESET ROLE;
 
 -- THE ADMIN configures and calls everything,
 SET ROLE "regress Admin";
-INSERT INTO lifecycle.channel (name, consent) VALUES ('sms', 'sms');
+INSERT INTO lifecycle.channel (name, consent) VALUES ('letter', 'sms');
 INSERT INTO lifecycle.segment (name, predicate) VALUES ('big', 'revenue > 5');
 UPDATE lifecycle.scenario SET status = 'active', priority = 3 WHERE name = 'win_back';
 UPDATE lifecycle.tier SET min_spend = 60 WHERE name = 'bronze';

@@ -28,7 +28,7 @@ CREATE VIEW enrolments AS
 -- The playbook comes as drafts: nothing is sent before the shop says so.
 SELECT name, trigger, goal, max_age, status FROM lifecycle.scenario ORDER BY name;
 SELECT scenario, position, delay, not_after, channel, class, template FROM lifecycle.step ORDER BY scenario, position;
-UPDATE lifecycle.scenario SET status = 'active';
+UPDATE lifecycle.scenario SET status = 'active' WHERE name IN ('win_back', 'loyalty', 'post_purchase');
 -- In this shop the news of a tier is for the top tier only.
 UPDATE lifecycle.scenario SET trigger = 'tier_reached:vip' WHERE name = 'loyalty';
 

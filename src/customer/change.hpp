@@ -118,7 +118,7 @@ struct Moment {
     rules::Decimal tier_spend = {};
 };
 
-enum class SignalKind : uint8 { tier_reached, tier_ending, segment_entered };
+enum class SignalKind : uint8 { tier_reached, tier_ending, segment_entered, segment_left };
 
 // Something that a points rule may reward, besides purchases and consents. To reward a kind of fact, put it into Change::occurrences
 // before the loyalty stage: the latest that is known of it, as often as one likes.

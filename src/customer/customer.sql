@@ -5,9 +5,11 @@ CREATE TABLE lifecycle.shop (
     time_zone     text NOT NULL DEFAULT 'UTC',
     currency      text,
     delivery_time interval NOT NULL DEFAULT '5 days',
+    holdout       numeric NOT NULL DEFAULT 0,
     leap_birthday text NOT NULL DEFAULT 'february_28',
     CONSTRAINT shop_pkey PRIMARY KEY (only_row),
     CONSTRAINT shop_has_one_row CHECK (only_row),
+    CONSTRAINT shop_holdout_is_a_share CHECK (holdout BETWEEN 0 AND 1),
     CONSTRAINT shop_leap_birthday_is_known CHECK (leap_birthday IN ('february_28', 'march_1', 'skip')),
     CONSTRAINT shop_currency_is_iso_4217 CHECK (currency ~ '^[A-Z]{3}$')
 );
@@ -16,6 +18,7 @@ COMMENT ON COLUMN lifecycle.shop.only_row IS 'Keeps the table at one row';
 COMMENT ON COLUMN lifecycle.shop.time_zone IS 'Zone in which days and months are counted for customers whose own is unknown';
 COMMENT ON COLUMN lifecycle.shop.leap_birthday IS 'When somebody born on 29 February celebrates in a common year: february_28, march_1, or skip: not at all';
 COMMENT ON COLUMN lifecycle.shop.delivery_time IS 'How long after it was shipped an order counts as delivered if the shop never says when it was';
+COMMENT ON COLUMN lifecycle.shop.holdout IS 'Share of customers, 0 to 1, who get no marketing at all, so that the effect of all of it can be measured';
 COMMENT ON COLUMN lifecycle.shop.currency IS 'ISO 4217 code that amounts are added up in; others are converted with lifecycle.exchange_rate. NULL: currencies are not looked at';
 
 CREATE TABLE lifecycle.exchange_rate (

@@ -9,7 +9,8 @@ namespace lifecycle::customer {
 
 namespace {
 pg::Cached<Shop> shop;
-pg::Statement read_shop{.sql = "SELECT s.time_zone, s.currency, s.delivery_time, s.leap_birthday FROM lifecycle.shop AS s"};
+pg::Statement read_shop{.sql = "SELECT s.time_zone, s.currency, s.delivery_time, s.leap_birthday,"
+                               "       round(s.holdout * 10000)::int4 FROM lifecycle.shop AS s"};
 }  // namespace
 
 namespace {
@@ -31,6 +32,7 @@ void reload() {
         fresh->currency = pg::text_cell(0, 2);
         fresh->delivery_time = *DatumGetIntervalP(pg::cell(0, 3).value);
         fresh->leap_birthday = leap_day_of(pg::text_cell(0, 4));
+        fresh->holdout = DatumGetInt32(pg::cell(0, 5).value);
     }
     MemoryContextSwitchTo(caller);
     pg::close_spi();

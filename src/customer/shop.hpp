@@ -9,6 +9,7 @@ namespace lifecycle::customer {
 struct Shop {
     pg_tz* zone;
     std::string_view currency;  // empty: currencies are not looked at
+    int holdout;                // of all marketing, in 1/10 000
     Interval delivery_time;     // from shipping to arrival, where the shop does not say
     rules::LeapDay leap_birthday;
 };

@@ -99,9 +99,60 @@ CREATE TRIGGER wake_enrolments_of_deleted AFTER DELETE ON lifecycle.scenario
     FOR EACH ROW EXECUTE FUNCTION lifecycle.wake_enrolments();
 CREATE TRIGGER config_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON lifecycle.scenario
     FOR EACH STATEMENT EXECUTE FUNCTION lifecycle.config_changed();
+CREATE TRIGGER config_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON lifecycle.variant
+    FOR EACH STATEMENT EXECUTE FUNCTION lifecycle.config_changed();
 CREATE TRIGGER config_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON lifecycle.step
     FOR EACH STATEMENT EXECUTE FUNCTION lifecycle.config_changed();
 CREATE TRIGGER config_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON lifecycle.exchange_rate
     FOR EACH STATEMENT EXECUTE FUNCTION lifecycle.config_changed();
 CREATE TRIGGER config_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON lifecycle.channel
     FOR EACH STATEMENT EXECUTE FUNCTION lifecycle.config_changed();
+
+CREATE FUNCTION lifecycle.scenario_activated() RETURNS trigger
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+    AS $$
+DECLARE
+    kind      text := split_part(NEW.trigger, ':', 1);
+    wanted    text := substr(NEW.trigger, length(split_part(NEW.trigger, ':', 1)) + 2);
+    customers text[];
+    last      text := '';
+BEGIN
+    IF lifecycle.restoring() THEN
+        RETURN NULL;
+    END IF;
+    PERFORM lifecycle.note_config_change();
+    IF kind = 'segment_entered' AND NEW.enroll_existing THEN
+        -- Spread over the hours, so that nobody's mail server sees them all at once.
+        INSERT INTO lifecycle.enrolment (customer_id, scenario, anchor, anchor_at, next_due_at, enrolled_at)
+            SELECT m.customer_id, NEW.name, 'existing', m.starts_at, m.starts_at, lifecycle.now()
+              FROM (SELECT m.customer_id,
+                           lifecycle.now() + coalesce((row_number() OVER (ORDER BY m.entered_at, m.customer_id) - 1) / NEW.max_per_hour, 0) * interval '1 hour' AS starts_at
+                      FROM lifecycle.segment_member AS m WHERE m.segment = wanted) AS m
+            ON CONFLICT (customer_id, scenario, anchor) DO NOTHING;
+        UPDATE lifecycle.customer AS c SET open_enrolments = c.open_enrolments + 1, enrolment_due_at = least(c.enrolment_due_at, e.next_due_at)
+          FROM lifecycle.enrolment AS e
+         WHERE e.customer_id = c.customer_id AND e.scenario = NEW.name AND e.anchor = 'existing' AND e.status = 'active' AND e.enrolled_at = lifecycle.now();
+    ELSIF kind NOT IN ('cart_idle', 'birthday', 'date') THEN
+        RETURN NULL;
+    END IF;
+    -- Whoever time will start it for has to be looked at when that time comes.
+    LOOP
+        SELECT array_agg(c.customer_id) INTO customers
+          FROM (SELECT c.customer_id FROM lifecycle.customer AS c
+                 WHERE c.customer_id > last
+                   AND CASE kind WHEN 'cart_idle' THEN c.cart_id IS NOT NULL WHEN 'birthday' THEN c.birthday IS NOT NULL
+                                 WHEN 'date' THEN true ELSE c.enrolment_due_at IS NOT NULL END
+                 ORDER BY c.customer_id LIMIT 1000) AS c;
+        EXIT WHEN customers IS NULL;
+        PERFORM lifecycle.bring_up_to_date(customers, false);
+        last := (SELECT max(u.id COLLATE "C") FROM unnest(customers) AS u (id));
+    END LOOP;
+    RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION lifecycle.scenario_activated() IS 'Trigger of lifecycle.scenario: sets the timers of those whom time will enrol, and enrols who is in the segment already if enroll_existing says so';
+
+CREATE TRIGGER b_scenario_activated AFTER UPDATE ON lifecycle.scenario
+    FOR EACH ROW WHEN (NEW.status = 'active' AND (OLD.status <> 'active' OR OLD.trigger <> NEW.trigger)) EXECUTE FUNCTION lifecycle.scenario_activated();
+CREATE TRIGGER b_scenario_inserted_active AFTER INSERT ON lifecycle.scenario
+    FOR EACH ROW WHEN (NEW.status = 'active') EXECUTE FUNCTION lifecycle.scenario_activated();

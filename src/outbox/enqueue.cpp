@@ -12,9 +12,9 @@ namespace {
 // The key says what the message is for, so it is the same whenever and however often it is made. What must not be sent to a
 // suppressed address is put into history at once: the step has been decided, and somebody will ask why nothing came.
 pg::Statement write_messages{
-    .sql = "INSERT INTO lifecycle.outbox (message_id, idempotency_key, customer_id, channel, recipient, scenario, anchor, step, class, delivery,"
+    .sql = "INSERT INTO lifecycle.outbox (message_id, idempotency_key, customer_id, channel, recipient, scenario, anchor, step, variant, class, delivery,"
            "                              priority, template, subject, locale, payload, created_at, due_at, expires_at, status, error, part)"
-           " SELECT m.message_id, m.idempotency_key, m.customer_id, m.channel, m.recipient, m.scenario, m.anchor, m.step, m.class, m.delivery,"
+           " SELECT m.message_id, m.idempotency_key, m.customer_id, m.channel, m.recipient, m.scenario, m.anchor, m.step, m.variant, m.class, m.delivery,"
            "        m.priority, m.template, m.subject, m.locale, m.payload, $7, m.due_at, m.expires_at,"
            "        CASE WHEN m.suppressed THEN 'cancelled' ELSE 'pending' END, CASE WHEN m.suppressed THEN 'suppressed' END,"
            "        CASE WHEN m.suppressed THEN lifecycle.history_part() ELSE lifecycle.part_of(m.message_id) END"
@@ -24,24 +24,27 @@ pg::Statement write_messages{
            "           FROM (SELECT concat_ws(':', u.scenario, u.step, u.anchor, u.customer_id) AS idempotency_key, u.customer_id, s.channel,"
            "                        CASE WHEN s.channel IN ('sms') THEN c.phone"
            "                             ELSE coalesce(c.email, substring(c.customer_id FROM '^[^@ ]+@[^@ ]+$')) END AS recipient,"
-           "                        u.scenario, u.anchor, u.step, s.class,"
+           "                        u.scenario, u.anchor, u.step, u.variant, s.class,"
            "                        coalesce(k.delivery, CASE s.class WHEN 'marketing' THEN 'at_most_once' ELSE 'at_least_once' END) AS delivery,"
-           "                        k.priority, s.template, s.subject ->> l.locale AS subject, l.locale,"
+           "                        k.priority, coalesce(v.template, s.template) AS template, t.subject ->> l.locale AS subject, l.locale,"
            "                        jsonb_strip_nulls(jsonb_build_object("
            "                            'first_name', c.first_name, 'last_name', c.last_name, 'anchor', u.anchor,"
-           "                            'content', s.content -> coalesce(m.locale, l.locale), 'tier', c.tier, 'benefits', t.benefits)) AS payload,"
+           "                            'content', t.content -> coalesce(m.locale, l.locale), 'tier', c.tier, 'benefits', r.benefits)) AS payload,"
            "                        u.due_at, u.expires_at"
-           "                   FROM unnest($1, $2, $3, $4, $5, $6) AS u (customer_id, scenario, anchor, step, due_at, expires_at)"
+           "                   FROM unnest($1, $2, $3, $4, $5, $6, $8) AS u (customer_id, scenario, anchor, step, due_at, expires_at, variant)"
            "                   JOIN lifecycle.customer AS c USING (customer_id)"
            "                   JOIN lifecycle.scenario AS k ON k.name = u.scenario"
            "                   JOIN lifecycle.step AS s ON s.scenario = u.scenario AND s.position = u.step"
-           "                   LEFT JOIN lifecycle.tier AS t ON t.name = c.tier"
+           "                   LEFT JOIN lifecycle.variant AS v ON (v.scenario, v.position, v.name) = (u.scenario, u.step, u.variant)"
+           "                   CROSS JOIN LATERAL (SELECT coalesce(v.subject, s.subject) AS subject, coalesce(v.content, s.content) AS content) AS t"
+           "                   LEFT JOIN lifecycle.tier AS r ON r.name = c.tier"
            "                   LEFT JOIN LATERAL (SELECT k.locale FROM unnest(ARRAY[c.locale, split_part(replace(c.locale, '_', '-'), '-', 1), 'en'])"
-           "                                        WITH ORDINALITY AS k (locale, n) WHERE s.subject ? k.locale ORDER BY k.n LIMIT 1) AS l ON true"
+           "                                        WITH ORDINALITY AS k (locale, n) WHERE t.subject ? k.locale ORDER BY k.n LIMIT 1) AS l ON true"
            "                   LEFT JOIN LATERAL (SELECT k.locale FROM unnest(ARRAY[c.locale, split_part(replace(c.locale, '_', '-'), '-', 1), 'en'])"
-           "                                        WITH ORDINALITY AS k (locale, n) WHERE s.content ? k.locale ORDER BY k.n LIMIT 1) AS m ON true)"
+           "                                        WITH ORDINALITY AS k (locale, n) WHERE t.content ? k.locale ORDER BY k.n LIMIT 1) AS m ON true)"
            "             AS p) AS m",
-    .types = {TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT4ARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZOID}};
+    .types = {TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT4ARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZOID,
+              TEXTARRAYOID}};
 
 // SKIP LOCKED: an order never waits for a mailer. What a mailer has locked is on its way already.
 pg::Statement cancel_messages{
@@ -85,8 +88,16 @@ pg::Statement upkeep{.sql = "SELECT lifecycle.upkeep($1)", .types = {BOOLOID}};
 
 bool mailers_at_work = false;  // when tidy() last looked
 
+// Steps on the channel suppress are done as soon as they are due.
+pg::Statement say_goodbye{
+    .sql = "WITH done AS (UPDATE lifecycle.outbox AS o SET status = 'sent', sent_at = $2"
+           "   WHERE o.part < 1000 AND o.customer_id = ANY ($1) AND o.channel = 'suppress' AND o.status = 'pending' RETURNING o.recipient)"
+           " SELECT lifecycle.suppress(d.recipient, 'sunset') FROM done AS d WHERE d.recipient IS NOT NULL",
+    .types = {TEXTARRAYOID, TIMESTAMPTZOID}};
+
 void write(const pg::Array<scenario::Message>& messages, Instant now) {
-    pg::Array<Datum> customers, scenarios, anchors, steps, due, expires;
+    pg::Array<Datum> customers, scenarios, anchors, steps, due, expires, variants;
+    pg::Array<bool> no_variant;
     for (const scenario::Message& m : messages) {
         customers.push(m.customer);
         scenarios.push(m.scenario);
@@ -94,14 +105,24 @@ void write(const pg::Array<scenario::Message>& messages, Instant now) {
         steps.push(Int32GetDatum(m.position));
         due.push(TimestampTzGetDatum(m.due));
         expires.push(TimestampTzGetDatum(m.expires));
+        variants.push(m.variant);
+        no_variant.push(m.variant == 0);
     }
     Datum args[] = {pg::text_array(customers.span()), pg::text_array(scenarios.span()), pg::text_array(anchors.span()),
                     pg::int4_array(steps.span()), pg::instant_array(due.span()), pg::instant_array(expires.span()),
-                    TimestampTzGetDatum(now)};
+                    TimestampTzGetDatum(now), pg::text_array(variants.span(), no_variant.data)};
     write_messages.run(args);
     bool any_later = false;
     for (const scenario::Message& m : messages) any_later |= m.position > 1;
     if (any_later) supersede.run({args, 4});
+
+    pg::Array<Datum> goodbyes;
+    for (const scenario::Message& m : messages) {
+        if (m.suppresses) goodbyes.push(m.customer);
+    }
+    if (goodbyes.empty()) return;
+    Datum whom[] = {pg::text_array(goodbyes.span()), TimestampTzGetDatum(now)};
+    say_goodbye.run(whom);
 }
 
 void cancel(const pg::Array<scenario::Ended>& ended) {

@@ -70,6 +70,10 @@ rules::ZoneRule Zone::at(rules::Instant t) const {
 
 rules::Wall wall_of(rules::Instant t, Zone zone) { return t + zone.at(t).offset; }
 
+rules::Instant instant_of(rules::Wall wall) {
+    return DatumGetTimestampTz(DirectFunctionCall1(timestamp_timestamptz, TimestampGetDatum(wall)));
+}
+
 }  // namespace lifecycle::pg
 
 using namespace lifecycle;

@@ -49,5 +49,7 @@ struct Zone {
 };
 inline Zone zone_in_force() { return {session_timezone}; }
 rules::Wall wall_of(rules::Instant t, Zone zone);
+// When the wall clock of the zone in force shows this: one that it skips means as much later, of two the later.
+rules::Instant instant_of(rules::Wall wall);
 
 }  // namespace lifecycle::pg

@@ -1,22 +1,27 @@
 #include "scenario/enrolments.hpp"
 
 #include "customer/shop.hpp"
-#include "loyalty/loyalty.hpp"
 #include "pg/clock.hpp"
 #include "pg/fault.hpp"
 #include "pg/statement.hpp"
+#include "rules/arms.hpp"
 #include "rules/schedule.hpp"
-#include "scenario/scenarios.hpp"
+#include "scenario/work.hpp"
 
 namespace lifecycle::scenario {
 
 namespace {
 
+// For each enrolment that would begin: whether its anchor has begun one before, and when the scenario's latest did.
 pg::Statement read_known{
-    .sql = "SELECT u.n FROM unnest($1, $2, $3) WITH ORDINALITY AS u (customer_id, scenario, anchor, n)"
-           " WHERE EXISTS (SELECT FROM lifecycle.enrolment AS e"
-           "  WHERE (e.customer_id, e.scenario, e.anchor) = (u.customer_id, u.scenario, u.anchor))",
+    .sql = "SELECT u.n, bool_or(e.anchor = u.anchor), max(e.anchor_at)"
+           "  FROM unnest($1, $2, $3) WITH ORDINALITY AS u (customer_id, scenario, anchor, n)"
+           "  JOIN lifecycle.enrolment AS e ON (e.customer_id, e.scenario) = (u.customer_id, u.scenario) GROUP BY u.n",
     .types = {TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID}};
+pg::Statement read_deliveries{
+    .sql = "SELECT u.n, max(d.delivered_at) FROM unnest($1, $2) WITH ORDINALITY AS u (customer_id, order_id, n)"
+           "  JOIN lifecycle.delivery AS d ON (d.customer_id, d.order_id) = (u.customer_id, u.order_id) GROUP BY u.n",
+    .types = {TEXTARRAYOID, TEXTARRAYOID}};
 pg::Statement read_open{
     .sql = "SELECT e.customer_id, e.scenario, e.anchor, e.anchor_at, e.last_position, e.next_due_at"
            "  FROM lifecycle.enrolment AS e WHERE e.customer_id = ANY ($1) AND e.status = 'active' ORDER BY e.customer_id",
@@ -38,67 +43,19 @@ pg::Statement write_decisions{
            " SELECT u.*, $7 FROM unnest($1, $2, $3, $4, $5, $6) AS u",
     .types = {TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT4ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TIMESTAMPTZOID}};
 
-struct Enrolment {
-    Change* change;
-    const Scenario* scenario;  // nullptr: no longer active or paused
-    Datum scenario_name;
-    Datum anchor;
-    Instant anchor_at;
-    int last_position;
-    Instant next_due;
-    const char* status;
-    const char* end_reason;
-    bool fresh;
-    bool touched;
-};
+// The channel of steps that say goodbye: nothing goes out on it.
+constexpr std::string_view kSuppress = "suppress";
 
-struct Decision {
-    const Enrolment* enrolment;
-    int position;
-    const char* reason;  // nullptr: enqueued
-};
+// How long an enrolment waits for a delivery that nobody reports.
+constexpr Interval kLongestDelivery{.time = 0, .day = 90, .month = 0};
 
-struct Work {
-    const Scenarios& scenarios;
-    pg::Array<Enrolment> enrolments;
-    pg::Array<Decision> decisions;
-    Outgoing* outgoing;
-};
-
-constexpr int kNoPosition = -1;
-
-void start(Work& work, Change& change, const Scenario& scenario, Datum anchor, Instant at) {
-    if (pg::add_interval(at, &scenario.max_age) < change.now) return;  // too long ago to start anything
-    work.enrolments.push({&change, &scenario, scenario.name, anchor, at, kNoPosition, rules::kNever, "active", nullptr, true, true});
+bool same_anchor(const Enrolment& a, const Enrolment& b) {
+    return a.change == b.change && a.scenario == b.scenario && pg::view(a.anchor) == pg::view(b.anchor);
 }
 
-Datum instant_text(Instant t) {
-    // In UTC whoever asks: the anchor is a key.
-    pg_tz* zone = pg::use_zone(pg::zone_of(nullptr, nullptr));
-    Datum text = pg::to_datum(timestamptz_to_str(t));
-    pg::restore_zone(zone);
-    return text;
-}
-
-void start_on_signals(Work& work, Change& change) {
-    for (const Scenario& scenario : work.scenarios.list) {
-        if (!scenario.active) continue;
-        if (scenario.trigger == Trigger::order_placed) {
-            for (const Fact& order : change.orders_taken_in) start(work, change, scenario, pg::to_datum(order.id), order.at);
-            continue;
-        }
-        auto wanted = scenario.trigger == Trigger::tier_reached ? SignalKind::tier_reached : SignalKind::segment_entered;
-        for (const Signal& signal : change.signals) {
-            if (signal.kind != wanted || (!scenario.argument.empty() && scenario.argument != signal.name)) continue;
-            // A tier is celebrated once; a segment that is entered again starts the scenario again.
-            Datum anchor = wanted == SignalKind::tier_reached ? pg::to_datum(signal.name) : instant_text(signal.at);
-            start(work, change, scenario, anchor, signal.at);
-        }
-    }
-}
-
-// Of what is to start, what has started before does not start again. The customers are locked, so nobody else starts it meanwhile.
-void drop_known(Work& work) {
+// Of what is to start, what may: it has not started before, or not too lately, and the entry filter lets the customer in. The customers are
+// locked, so nobody else starts it meanwhile.
+void admit(Work& work) {
     if (work.enrolments.empty()) return;
     pg::Array<Datum> customers, scenarios, anchors;
     for (const Enrolment& e : work.enrolments) {
@@ -109,16 +66,26 @@ void drop_known(Work& work) {
     Datum args[] = {pg::text_array(customers.span()), pg::text_array(scenarios.span()), pg::text_array(anchors.span())};
     uint64 rows = read_known.run(args);
     auto known = pg::zeroed<bool>(work.enrolments.size);
-    for (uint64 i = 0; i < rows; ++i) known[DatumGetInt64(pg::cell(i, 1).value) - 1] = true;
+    for (uint64 i = 0; i < rows; ++i) {
+        auto n = static_cast<size_t>(DatumGetInt64(pg::cell(i, 1).value) - 1);
+        const Enrolment& e = work.enrolments[n];
+        Instant latest = DatumGetTimestampTz(pg::cell(i, 3).value);
+        known[n] = DatumGetBool(pg::cell(i, 2).value) || e.scenario->reentry == Reentry::once ||
+                   (e.scenario->reentry == Reentry::every && pg::add_interval(latest, &e.scenario->every) > e.anchor_at);
+    }
     size_t kept = 0;
     for (size_t i = 0; i < work.enrolments.size; ++i) {
-        bool again = known[i];
-        for (size_t k = 0; k < kept && !again; ++k) {  // twice in this very batch
+        const Enrolment& e = work.enrolments[i];
+        bool out = known[i];
+        for (size_t k = 0; k < kept && !out; ++k) {  // twice in this very batch
             const Enrolment& other = work.enrolments[k];
-            again = other.change == work.enrolments[i].change && other.scenario == work.enrolments[i].scenario &&
-                    pg::view(other.anchor) == pg::view(work.enrolments[i].anchor);
+            out = same_anchor(e, other) || (e.change == other.change && e.scenario == other.scenario && e.scenario->reentry != Reentry::once_per_anchor);
         }
-        if (!again) work.enrolments[kept++] = work.enrolments[i];
+        if (!out && e.scenario->entry_filter != nullptr) {
+            pg::use_zone(customer::zone_of(e.change->after));
+            out = !segment::holds(*e.scenario->entry_filter, *e.change);
+        }
+        if (!out) work.enrolments[kept++] = work.enrolments[i];
     }
     work.enrolments.size = kept;
 }
@@ -151,6 +118,7 @@ void load_open(Work& work, Batch batch) {
         e.anchor_at = DatumGetTimestampTz(pg::cell(i, 4).value);
         e.last_position = pg::cell(i, 5).null ? kNoPosition : DatumGetInt32(pg::cell(i, 5).value);
         e.next_due = pg::cell(i, 6).null ? rules::kNever : DatumGetTimestampTz(pg::cell(i, 6).value);
+        e.delivered_at = rules::kNever;
         e.status = "active";
         work.enrolments.push(e);
     }
@@ -165,25 +133,20 @@ bool goal_met(const Enrolment& e) {
     return e.change->after.instant(kLastOrderAt, rules::kBeginning) > e.change->before.instant(kLastOrderAt, rules::kBeginning);
 }
 
-// Whether what started the enrolment has been taken back.
-bool reason_gone(const Enrolment& e) {
-    if (e.fresh) return false;
-    const Change& change = *e.change;
-    if (e.scenario->trigger == Trigger::tier_reached) {
-        Row anchor_row = change.after;
-        anchor_row.set(kTier, e.anchor);
-        return loyalty::tier_of(change.after) < loyalty::tier_of(anchor_row);
+// The last delivery of the orders whose enrolments count from it.
+void load_deliveries(Work& work) {
+    pg::Array<Datum> customers, orders;
+    pg::Array<Enrolment*> waiting;
+    for (Enrolment& e : work.enrolments) {
+        if (e.scenario == nullptr || !e.scenario->waits_for_delivery) continue;
+        customers.push(e.change->after.values[kCustomerId]);
+        orders.push(e.anchor);
+        waiting.push(&e);
     }
-    if (e.scenario->trigger == Trigger::order_placed) {
-        bool gone = false;
-        for (const Fact& fact : change.facts) {
-            if (fact.kind != FactKind::order || fact.id != pg::view(e.anchor)) continue;
-            if (!fact.withdrawn) return false;  // changed, not gone
-            gone = true;
-        }
-        return gone;
-    }
-    return false;
+    if (waiting.empty()) return;
+    Datum args[] = {pg::text_array(customers.span()), pg::text_array(orders.span())};
+    uint64 rows = read_deliveries.run(args);
+    for (uint64 i = 0; i < rows; ++i) waiting[DatumGetInt64(pg::cell(i, 1).value) - 1]->delivered_at = DatumGetTimestampTz(pg::cell(i, 2).value);
 }
 
 void end(Work& work, Enrolment& e, const char* status, const char* reason) {
@@ -195,8 +158,32 @@ void end(Work& work, Enrolment& e, const char* status, const char* reason) {
         work.outgoing->ended.push({e.change->after.values[kCustomerId], e.scenario_name, e.anchor, pg::to_datum(reason)});
 }
 
-bool consents(const Row& row, int column) {
-    return column < 0 || (!row.nulls[column] && pg::view(row.values[column]) == "granted");
+Datum variant_of(const Enrolment& e, const Step& step) {
+    if (step.variants.empty()) return 0;
+    pg::Array<int> weights;
+    for (const Variant& v : step.variants) weights.push(v.weight);
+    int chosen = rules::choose(step.salt, e.change->customer_id, weights.span());
+    return chosen < 0 ? Datum{0} : step.variants[chosen].name;
+}
+
+// Decides one step that is due. False: not yet; `wait` says when to ask again.
+bool decide_step(Work& work, Enrolment& e, const Step& step, const rules::StepWindow& window, Instant* wait) {
+    Gate gate = ask_gates(work, e, step);
+    if (gate.wait > e.change->now && gate.wait < window.expires) {
+        *wait = gate.wait;
+        return false;
+    }
+    // What is put off until its window has passed has missed it, unless a cap is the cause.
+    const char* reason = gate.reason != nullptr && strcmp(gate.reason, "quiet_hours") == 0 ? "window_passed" : gate.reason;
+    if (reason == nullptr) {
+        work.outgoing->messages.push({e.change->after.values[kCustomerId], e.scenario_name, e.anchor, step.position,
+                                      variant_of(e, step), work.scenarios.channels[step.channel].name == kSuppress, window.due, window.expires});
+        if (step.marketing && work.scenarios.channels[step.channel].capped) work.sent.push({e.change, step.channel, e.change->now});
+    }
+    work.decisions.push({&e, step.position, reason == nullptr ? "enqueued" : gate.held_out ? "would_send" : "skipped", reason});
+    e.last_position = step.position;
+    e.touched = true;
+    return true;
 }
 
 void decide_steps(Work& work, Enrolment& e) {
@@ -206,31 +193,33 @@ void decide_steps(Work& work, Enrolment& e) {
     pg::Array<const Step*> steps;
     for (const Step& step : e.scenario->steps) {
         if (step.position <= e.last_position) continue;
-        windows.push({pg::add_interval(e.anchor_at, &step.delay),
-                      step.has_not_after ? pg::add_interval(e.anchor_at, &step.not_after) : rules::kNever});
+        Instant from = step.from_delivery ? e.delivered_at : e.anchor_at;
+        bool known = from != rules::kNever;
+        windows.push({known ? pg::add_interval(from, &step.delay) : rules::kNever,
+                      known && step.has_not_after ? pg::add_interval(from, &step.not_after) : rules::kNever});
         steps.push(&step);
     }
     rules::StepDecision decision = rules::decide(windows.span(), 0, change.now);
     Instant message_ends = rules::kBeginning;
+    Instant wait = rules::kNever;
     for (size_t i = 0; i < decision.next; ++i) {
-        const char* reason = nullptr;
         if (i != decision.send) {
-            reason = change.now < windows[i].expires ? "superseded" : "window_passed";
-        } else if (!consents(change.after, steps[i]->consent_column)) {
-            reason = "no_consent";
-        } else {
-            work.outgoing->messages.push({change.after.values[kCustomerId], e.scenario_name, e.anchor, steps[i]->position,
-                                          windows[i].due, windows[i].expires});
+            if (decision.send != rules::kNoStep && i > decision.send) break;
+            work.decisions.push({&e, steps[i]->position, "skipped", change.now < windows[i].expires ? "superseded" : "window_passed"});
+            e.last_position = steps[i]->position;
+            e.touched = true;
+        } else if (!decide_step(work, e, *steps[i], windows[i], &wait)) {
+            break;
+        } else if (work.decisions[work.decisions.size - 1].reason == nullptr) {
             message_ends = windows[i].expires;
         }
-        work.decisions.push({&e, steps[i]->position, reason});
-        e.last_position = steps[i]->position;
-        e.touched = true;
     }
-    Instant wait = rules::kNever;
     if (decision.next < windows.size) {
-        wait = windows[decision.next].due;
-    } else if (message_ends > change.now) {
+        Instant due = windows[decision.next].due;
+        // A delivery that nobody has reported yet; and perhaps nobody ever will.
+        if (due == rules::kNever) due = pg::add_interval(e.anchor_at, &kLongestDelivery);
+        if (due > change.now) wait = Min(wait, due);
+    } else if (wait == rules::kNever && message_ends > change.now) {
         wait = message_ends;  // until its window ends, the last message can still lose its reason
     } else if (windows.empty() && e.next_due > change.now) {
         wait = e.next_due;
@@ -243,6 +232,12 @@ void decide_steps(Work& work, Enrolment& e) {
     }
 }
 
+bool exit_holds(const Enrolment& e) {
+    if (e.scenario->exit_when == nullptr) return false;
+    pg::use_zone(customer::zone_of(e.change->after));
+    return segment::holds(*e.scenario->exit_when, *e.change);
+}
+
 void run(Work& work, Enrolment& e) {
     if (e.scenario == nullptr) {
         end(work, e, "exited", "exited");  // the scenario was deleted or is a draft again
@@ -250,7 +245,9 @@ void run(Work& work, Enrolment& e) {
     }
     if (goal_met(e)) {
         end(work, e, "exited", "goal_met");
-    } else if (reason_gone(e)) {
+    } else if (const char* reason = reason_gone(e)) {
+        end(work, e, "exited", reason);
+    } else if (exit_holds(e)) {
         end(work, e, "exited", "exited");
     } else if (e.scenario->active) {
         decide_steps(work, e);
@@ -279,9 +276,18 @@ void note_consents(Batch batch, Outgoing* outgoing) {
 
 void note_in_rows(Batch batch, Work& work) {
     for (Change& change : batch) {
-        if (!concerns_open_enrolments(change)) continue;
-        change.after.set(kOpenEnrolments, Int32GetDatum(0));  // all of them have been loaded
-        change.after.clear(kEnrolmentDueAt);
+        Instant due = change.before.instant(kEnrolmentDueAt, rules::kNever);
+        if (concerns_open_enrolments(change)) {
+            change.after.set(kOpenEnrolments, Int32GetDatum(0));  // all of them have been loaded
+            change.after.clear(kEnrolmentDueAt);
+        } else if (due <= change.now) {
+            change.after.clear(kEnrolmentDueAt);
+        }
+        if (work.scenarios.any_on_time) {
+            pg::use_zone(customer::zone_of(change.after));
+            Instant next = next_start(work.scenarios, change);
+            change.after.set_instant(kEnrolmentDueAt, Min(change.after.instant(kEnrolmentDueAt, rules::kNever), next));
+        }
     }
     for (const Enrolment& e : work.enrolments) {
         if (strcmp(e.status, "active") != 0) continue;
@@ -323,7 +329,7 @@ void write(Work& work, Instant now) {
         in.push(d.enrolment->scenario_name);
         at.push(d.enrolment->anchor);
         position.push(Int32GetDatum(d.position));
-        outcome.push(pg::to_datum(d.reason == nullptr ? "enqueued" : "skipped"));
+        outcome.push(pg::to_datum(d.outcome));
         no_why.push(d.reason == nullptr);
         why.push(d.reason == nullptr ? Datum{0} : pg::to_datum(d.reason));
     }
@@ -337,23 +343,25 @@ void write(Work& work, Instant now) {
 void advance(Batch batch, Outgoing* outgoing) {
     pg::fault_point("scenarios");
     note_consents(batch, outgoing);
-    Work work{refresh_scenarios(), {}, {}, outgoing};
+    const Scenarios& all = refresh_scenarios();
+    Work work{all, {}, {}, {}, 0, outgoing};
     pg::keep_zone([&] {
-        if (!work.scenarios.list.empty()) {
-            for (Change& change : batch) {
-                if (change.silent) continue;  // history sends nothing
-                if (change.signals.empty() && (!work.scenarios.any_on_orders || change.orders_taken_in.empty())) continue;
-                pg::use_zone(customer::zone_of(change.after));
-                start_on_signals(work, change);
-            }
+        for (Change& change : batch) {
+            if (change.silent || all.list.empty()) continue;  // history sends nothing
+            bool news = !change.signals.empty() || all.any_on_time || (all.any_on_orders && !change.orders_taken_in.empty()) ||
+                        (all.any_on_happenings && (!change.happened.empty() || !change.facts.empty()));
+            if (!news) continue;
+            pg::use_zone(customer::zone_of(change.after));
+            start_scenarios(work, change);
         }
-        drop_known(work);
+        admit(work);
         load_open(work, batch);
+        load_deliveries(work);
+        load_sent(work, batch);
         for (Enrolment& e : work.enrolments) run(work, e);
+        if (!work.enrolments.empty() || all.any_on_time) note_in_rows(batch, work);
     });
-    if (work.enrolments.empty()) return;
-    note_in_rows(batch, work);
-    write(work, batch[0].now);
+    if (!work.enrolments.empty()) write(work, batch[0].now);
 }
 
 }  // namespace lifecycle::scenario

@@ -10,6 +10,8 @@ struct Message {
     Datum scenario;
     Datum anchor;
     int position;
+    Datum variant;  // 0: none
+    bool suppresses;  // it is no message: the address gets no marketing any more
     Instant due;
     Instant expires;
 };

@@ -1,24 +1,46 @@
 -- Scenarios: what starts them, their steps, and the customers that are on the way.
 
 CREATE TABLE lifecycle.channel (
-    name    text NOT NULL,
-    consent text,
+    name          text NOT NULL,
+    consent       text,
+    cap_per_day   int4,
+    cap_per_week  int4,
+    cap_per_month int4,
+    quiet_from    time,
+    quiet_until   time,
     CONSTRAINT channel_pkey PRIMARY KEY (name),
+    CONSTRAINT channel_caps_are_not_negative CHECK (least(cap_per_day, cap_per_week, cap_per_month) >= 0),
+    CONSTRAINT channel_quiet_hours_have_both_ends CHECK ((quiet_from IS NULL) = (quiet_until IS NULL) AND quiet_from <> quiet_until),
     CONSTRAINT channel_consent_is_known CHECK (consent IN ('email', 'sms', 'push', 'ads'))
 );
 COMMENT ON TABLE lifecycle.channel IS 'The ways in which messages go out';
 COMMENT ON COLUMN lifecycle.channel.name IS 'Its name, as in lifecycle.step.channel and lifecycle.outbox.channel';
 COMMENT ON COLUMN lifecycle.channel.consent IS 'The consent that a marketing message on this channel needs; NULL: none, for channels that do not reach the customer';
+COMMENT ON COLUMN lifecycle.channel.cap_per_day IS 'How many marketing messages a customer gets on it in any 24 hours; NULL: no cap, 0: none';
+COMMENT ON COLUMN lifecycle.channel.cap_per_week IS 'The same in any 7 times 24 hours';
+COMMENT ON COLUMN lifecycle.channel.cap_per_month IS 'The same in any 30 times 24 hours';
+COMMENT ON COLUMN lifecycle.channel.quiet_from IS 'From this time of day, in the customer''s zone, marketing waits';
+COMMENT ON COLUMN lifecycle.channel.quiet_until IS 'Until this time of day, in the customer''s zone';
 
 CREATE TABLE lifecycle.scenario (
-    name    text NOT NULL,
-    trigger text NOT NULL,
-    goal    text,
-    max_age interval NOT NULL DEFAULT '1 day',
-    priority int4 NOT NULL DEFAULT 0,
-    delivery text,
-    status  text NOT NULL DEFAULT 'draft',
+    name            text NOT NULL,
+    trigger         text NOT NULL,
+    entry_filter    text,
+    goal            text,
+    exit_when       text,
+    exclusion       text,
+    reentry         text NOT NULL DEFAULT 'once_per_anchor',
+    max_age         interval NOT NULL DEFAULT '1 day',
+    priority        int4 NOT NULL DEFAULT 0,
+    holdout         numeric NOT NULL DEFAULT 0,
+    enroll_existing boolean NOT NULL DEFAULT false,
+    max_per_hour    int4,
+    delivery        text,
+    status          text NOT NULL DEFAULT 'draft',
     CONSTRAINT scenario_pkey PRIMARY KEY (name),
+    CONSTRAINT scenario_reentry_is_known CHECK (reentry IN ('once', 'once_per_anchor') OR reentry ~ '^every .'),
+    CONSTRAINT scenario_holdout_is_a_share CHECK (holdout BETWEEN 0 AND 1),
+    CONSTRAINT scenario_max_per_hour_is_positive CHECK (max_per_hour > 0),
     CONSTRAINT scenario_goal_is_known CHECK (goal IN ('order_placed')),
     CONSTRAINT scenario_max_age_is_not_negative CHECK (max_age >= '0'),
     CONSTRAINT scenario_delivery_is_known CHECK (delivery IN ('at_least_once', 'at_most_once')),
@@ -26,38 +48,70 @@ CREATE TABLE lifecycle.scenario (
 );
 COMMENT ON TABLE lifecycle.scenario IS 'What is sent when: a trigger enrols a customer, the steps follow. Nothing is sent before status is active';
 COMMENT ON COLUMN lifecycle.scenario.name IS 'Its name';
-COMMENT ON COLUMN lifecycle.scenario.trigger IS 'order_placed, tier_reached, tier_reached:TIER or segment_entered:SEGMENT';
+COMMENT ON COLUMN lifecycle.scenario.trigger IS 'What enrols a customer: order_placed, delivered, cart_idle, consent:CHANNEL, segment_entered:SEGMENT, segment_left:SEGMENT, tier_reached, tier_reached:TIER, tier_ending, review, review:N (at most N stars), wishlist_added, referral, event:NAME, birthday or date:YYYY-MM-DD';
+COMMENT ON COLUMN lifecycle.scenario.entry_filter IS 'A condition over the customer, as in lifecycle.segment.predicate: only those for whom it holds then enrol; NULL: all';
+COMMENT ON COLUMN lifecycle.scenario.exit_when IS 'A condition likewise: when it holds, the enrolment ends and what waits is cancelled';
+COMMENT ON COLUMN lifecycle.scenario.exclusion IS 'A condition likewise: while it holds, a marketing step that falls due is skipped';
+COMMENT ON COLUMN lifecycle.scenario.reentry IS 'once (in a customer''s life), once_per_anchor (for each order, cart, tier, year, ...) or every INTERVAL, such as every 30 days, at the most';
+COMMENT ON COLUMN lifecycle.scenario.holdout IS 'Share of customers, 0 to 1, who get no marketing of this scenario, so that its effect can be measured; what they would have got is recorded';
+COMMENT ON COLUMN lifecycle.scenario.enroll_existing IS 'When a scenario on segment_entered becomes active, those who are in the segment already enrol too';
+COMMENT ON COLUMN lifecycle.scenario.max_per_hour IS 'How many of those start in an hour; NULL: all at once';
 COMMENT ON COLUMN lifecycle.scenario.goal IS 'order_placed: an order ends the enrolment and cancels what waits; NULL: the steps run to their end';
 COMMENT ON COLUMN lifecycle.scenario.max_age IS 'What happened longer ago than this starts nothing: a backfilled history sends no mail';
 COMMENT ON COLUMN lifecycle.scenario.priority IS 'Mailers get messages of higher priority first';
 COMMENT ON COLUMN lifecycle.scenario.delivery IS 'What happens to a message whose mailer died with it: at_least_once (it goes out again, under the same key) or at_most_once (it becomes unknown); NULL: at_least_once for transactional steps, at_most_once for marketing';
 COMMENT ON COLUMN lifecycle.scenario.status IS 'draft: off; active: customers enrol and steps are sent; paused: nobody enrols and due steps wait';
 
+CREATE FUNCTION lifecycle.check_condition(condition text) RETURNS void
+    LANGUAGE c
+    AS 'MODULE_PATHNAME', 'lifecycle_check_condition';
+COMMENT ON FUNCTION lifecycle.check_condition(text) IS 'Internal: refuses a condition over the customer that cannot work, with the position and a hint; NULL is none';
+
 CREATE FUNCTION lifecycle.check_scenario() RETURNS trigger
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
     AS $$
 DECLARE
-    kind text := split_part(NEW.trigger, ':', 1);
+    kind   text := split_part(NEW.trigger, ':', 1);
     wanted text := substr(NEW.trigger, length(kind) + 2);
+    colon  boolean := strpos(NEW.trigger, ':') > 0;
 BEGIN
-    IF kind NOT IN ('order_placed', 'tier_reached', 'segment_entered')
-       OR (kind = 'order_placed' AND NEW.trigger <> kind)
-       OR (kind = 'segment_entered' AND wanted = '') THEN
+    IF NOT (CASE
+           WHEN kind IN ('order_placed', 'delivered', 'cart_idle', 'wishlist_added', 'referral', 'birthday') THEN NOT colon
+           WHEN kind IN ('segment_entered', 'segment_left', 'event') THEN wanted <> ''
+           WHEN kind IN ('tier_reached', 'tier_ending') THEN NOT colon OR wanted <> ''
+           WHEN kind = 'consent' THEN wanted IN ('email', 'sms', 'push', 'ads')
+           WHEN kind = 'review' THEN NOT colon OR wanted ~ '^[0-9]{1,3}$'
+           WHEN kind = 'date' THEN wanted ~ '^[0-9]{4}-[0-9]{2}-[0-9]{2}$' AND to_char(to_date(wanted, 'YYYY-MM-DD'), 'YYYY-MM-DD') = wanted
+           ELSE false END) THEN
         RAISE EXCEPTION 'trigger "%" of scenario "%" is not known', NEW.trigger, NEW.name
             USING ERRCODE = 'invalid_parameter_value',
-                  HINT = 'Use order_placed, tier_reached, tier_reached:TIER or segment_entered:SEGMENT.';
+                  HINT = 'Use order_placed, delivered, cart_idle, consent:CHANNEL, segment_entered:SEGMENT, segment_left:SEGMENT, tier_reached, tier_reached:TIER, tier_ending, '
+                      || 'review, review:N, wishlist_added, referral, event:NAME, birthday or date:YYYY-MM-DD.';
+    END IF;
+    IF NEW.reentry LIKE 'every %' THEN
+        BEGIN
+            IF substr(NEW.reentry, 7)::interval <= '0' THEN
+                RAISE invalid_datetime_format;
+            END IF;
+        EXCEPTION WHEN data_exception THEN
+            RAISE EXCEPTION 'reentry "%" of scenario "%" names no interval', NEW.reentry, NEW.name
+                USING ERRCODE = 'invalid_parameter_value', HINT = 'Write it like every 30 days.';
+        END;
     END IF;
     IF lifecycle.restoring() THEN
         RETURN NEW;  -- what the trigger names may come later in the dump
     END IF;
-    IF kind = 'segment_entered' AND NOT EXISTS (SELECT FROM lifecycle.segment AS s WHERE s.name = wanted) THEN
+    IF kind IN ('segment_entered', 'segment_left') AND NOT EXISTS (SELECT FROM lifecycle.segment AS s WHERE s.name = wanted) THEN
         RAISE EXCEPTION 'segment "%" of scenario "%" does not exist', wanted, NEW.name
             USING ERRCODE = 'foreign_key_violation', HINT = 'Insert it into lifecycle.segment first.';
     END IF;
-    IF kind = 'tier_reached' AND wanted <> '' AND NOT EXISTS (SELECT FROM lifecycle.tier AS t WHERE t.name = wanted) THEN
+    IF kind IN ('tier_reached', 'tier_ending') AND wanted <> '' AND NOT EXISTS (SELECT FROM lifecycle.tier AS t WHERE t.name = wanted) THEN
         RAISE EXCEPTION 'tier "%" of scenario "%" does not exist', wanted, NEW.name
             USING ERRCODE = 'foreign_key_violation', HINT = 'Insert it into lifecycle.tier first.';
     END IF;
+    PERFORM lifecycle.check_condition(NEW.entry_filter),
+            lifecycle.check_condition(NEW.exit_when),
+            lifecycle.check_condition(NEW.exclusion);
     RETURN NEW;
 END
 $$;
@@ -67,15 +121,23 @@ CREATE TRIGGER check_scenario BEFORE INSERT OR UPDATE ON lifecycle.scenario
     FOR EACH ROW EXECUTE FUNCTION lifecycle.check_scenario();
 
 CREATE TABLE lifecycle.step (
-    scenario  text NOT NULL,
-    position  int4 NOT NULL,
-    delay     interval NOT NULL DEFAULT '0',
-    not_after interval,
-    channel   text NOT NULL DEFAULT 'email',
-    class     text NOT NULL DEFAULT 'marketing',
-    template  text NOT NULL,
-    subject   jsonb NOT NULL DEFAULT '{}',
-    content   jsonb NOT NULL DEFAULT '{}',
+    scenario    text NOT NULL,
+    position    int4 NOT NULL,
+    counts_from text NOT NULL DEFAULT 'anchor',
+    delay       interval NOT NULL DEFAULT '0',
+    not_after   interval,
+    send_from   time,
+    send_until  time,
+    send_days   text[],
+    condition   text,
+    channel     text NOT NULL DEFAULT 'email',
+    class       text NOT NULL DEFAULT 'marketing',
+    template    text NOT NULL,
+    subject     jsonb NOT NULL DEFAULT '{}',
+    content     jsonb NOT NULL DEFAULT '{}',
+    CONSTRAINT step_counts_from_is_known CHECK (counts_from IN ('anchor', 'delivery')),
+    CONSTRAINT step_send_window_has_both_ends CHECK ((send_from IS NULL) = (send_until IS NULL) AND send_from <> send_until),
+    CONSTRAINT step_send_days_are_known CHECK (send_days <@ ARRAY['mon', 'tue', 'wed', 'thu', 'fri', 'sat', 'sun'] AND send_days <> '{}'),
     CONSTRAINT step_pkey PRIMARY KEY (scenario, position),
     CONSTRAINT step_class_is_known CHECK (class IN ('marketing', 'transactional')),
     CONSTRAINT step_delay_is_not_negative CHECK (delay >= '0'),
@@ -84,8 +146,13 @@ CREATE TABLE lifecycle.step (
 COMMENT ON TABLE lifecycle.step IS 'The steps of the scenarios';
 COMMENT ON COLUMN lifecycle.step.scenario IS 'The scenario';
 COMMENT ON COLUMN lifecycle.step.position IS 'Order of the steps; a customer who has passed a position never comes back to it';
-COMMENT ON COLUMN lifecycle.step.delay IS 'When the step is due, counted from what started the enrolment; days and months in the customer''s zone';
+COMMENT ON COLUMN lifecycle.step.counts_from IS 'anchor: what started the enrolment; delivery: the last delivery of the order that did, and the step waits for it';
+COMMENT ON COLUMN lifecycle.step.delay IS 'When the step is due, counted from there; days and months in the customer''s zone';
 COMMENT ON COLUMN lifecycle.step.not_after IS 'From when on it is too late to send, counted likewise; NULL: never';
+COMMENT ON COLUMN lifecycle.step.send_from IS 'It is sent from this time of day on, in the customer''s zone; NULL: at any time';
+COMMENT ON COLUMN lifecycle.step.send_until IS 'Until this time of day';
+COMMENT ON COLUMN lifecycle.step.send_days IS 'And on these days of the week: mon, tue, wed, thu, fri, sat, sun; NULL: on all';
+COMMENT ON COLUMN lifecycle.step.condition IS 'A condition over the customer, as in lifecycle.segment.predicate: unless it holds when the step is due, the step is skipped';
 COMMENT ON COLUMN lifecycle.step.channel IS 'The channel it goes out on';
 COMMENT ON COLUMN lifecycle.step.class IS 'marketing needs consent, transactional does not';
 COMMENT ON COLUMN lifecycle.step.template IS 'Key of the template that the mailer renders';
@@ -108,6 +175,7 @@ BEGIN
         RAISE EXCEPTION 'channel "%" of step % of scenario "%" does not exist', NEW.channel, NEW.position, NEW.scenario
             USING ERRCODE = 'foreign_key_violation', HINT = 'Insert it into lifecycle.channel first.';
     END IF;
+    PERFORM lifecycle.check_condition(NEW.condition);
     RETURN NEW;
 END
 $$;
@@ -115,6 +183,61 @@ COMMENT ON FUNCTION lifecycle.check_step() IS 'Trigger of lifecycle.step: refuse
 
 CREATE TRIGGER check_step BEFORE INSERT OR UPDATE ON lifecycle.step
     FOR EACH ROW EXECUTE FUNCTION lifecycle.check_step();
+
+CREATE TABLE lifecycle.variant (
+    scenario text NOT NULL,
+    position int4 NOT NULL,
+    name     text NOT NULL,
+    weight   int4 NOT NULL DEFAULT 1,
+    template text,
+    subject  jsonb,
+    content  jsonb,
+    CONSTRAINT variant_pkey PRIMARY KEY (scenario, position, name),
+    CONSTRAINT variant_weight_is_not_negative CHECK (weight >= 0)
+);
+COMMENT ON TABLE lifecycle.variant IS 'Weighted alternatives of steps; which one a customer gets is a function of scenario, step and customer, the same for ever';
+COMMENT ON COLUMN lifecycle.variant.scenario IS 'The scenario';
+COMMENT ON COLUMN lifecycle.variant.position IS 'The step';
+COMMENT ON COLUMN lifecycle.variant.name IS 'Its name, as in lifecycle.outbox.variant';
+COMMENT ON COLUMN lifecycle.variant.weight IS 'Its share is weight / sum of the weights of the step; 0: nobody gets it';
+COMMENT ON COLUMN lifecycle.variant.template IS 'Instead of the step''s; NULL: the step''s';
+COMMENT ON COLUMN lifecycle.variant.subject IS 'Instead of the step''s; NULL: the step''s';
+COMMENT ON COLUMN lifecycle.variant.content IS 'Instead of the step''s; NULL: the step''s';
+
+CREATE FUNCTION lifecycle.check_variant() RETURNS trigger
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+    AS $$
+BEGIN
+    IF NOT lifecycle.restoring() AND NOT EXISTS (SELECT FROM lifecycle.step AS s WHERE (s.scenario, s.position) = (NEW.scenario, NEW.position)) THEN
+        RAISE EXCEPTION 'step % of scenario "%" does not exist', NEW.position, NEW.scenario
+            USING ERRCODE = 'foreign_key_violation', HINT = 'Insert it into lifecycle.step first.';
+    END IF;
+    RETURN NEW;
+END
+$$;
+COMMENT ON FUNCTION lifecycle.check_variant() IS 'Trigger of lifecycle.variant: refuses one of a step that does not exist';
+
+CREATE TRIGGER check_variant BEFORE INSERT OR UPDATE ON lifecycle.variant
+    FOR EACH ROW EXECUTE FUNCTION lifecycle.check_variant();
+
+CREATE FUNCTION lifecycle.step_moved() RETURNS trigger
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+    AS $$
+BEGIN
+    IF TG_OP = 'DELETE' THEN
+        DELETE FROM lifecycle.variant AS v WHERE (v.scenario, v.position) = (OLD.scenario, OLD.position);
+    ELSE
+        UPDATE lifecycle.variant SET scenario = NEW.scenario, position = NEW.position WHERE (scenario, position) = (OLD.scenario, OLD.position);
+    END IF;
+    RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION lifecycle.step_moved() IS 'Trigger of lifecycle.step: its variants go with it';
+
+CREATE TRIGGER a_step_deleted AFTER DELETE ON lifecycle.step
+    FOR EACH ROW EXECUTE FUNCTION lifecycle.step_moved();
+CREATE TRIGGER a_step_moved AFTER UPDATE ON lifecycle.step
+    FOR EACH ROW WHEN ((OLD.scenario, OLD.position) IS DISTINCT FROM (NEW.scenario, NEW.position)) EXECUTE FUNCTION lifecycle.step_moved();
 
 CREATE FUNCTION lifecycle.scenario_moved() RETURNS trigger
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -178,7 +301,7 @@ CREATE TABLE lifecycle.enrolment (
 COMMENT ON TABLE lifecycle.enrolment IS 'Customers on their way through scenarios, and those who were';
 COMMENT ON COLUMN lifecycle.enrolment.customer_id IS 'The customer';
 COMMENT ON COLUMN lifecycle.enrolment.scenario IS 'The scenario';
-COMMENT ON COLUMN lifecycle.enrolment.anchor IS 'What started it: id of the order, name of the tier, instant of the segment''s entry. The same anchor never starts it twice';
+COMMENT ON COLUMN lifecycle.enrolment.anchor IS 'What started it: id of the order or review, cart and its last change, product, name of the tier, instant, year, date. The same anchor never starts it twice';
 COMMENT ON COLUMN lifecycle.enrolment.anchor_at IS 'The instant from which the steps count';
 COMMENT ON COLUMN lifecycle.enrolment.status IS 'active, completed (all steps done) or exited (before that)';
 COMMENT ON COLUMN lifecycle.enrolment.last_position IS 'The last step that has been decided; NULL: none yet';
@@ -196,13 +319,13 @@ CREATE TABLE lifecycle.enrolment_step (
     reason      text,
     decided_at  timestamptz NOT NULL,
     CONSTRAINT enrolment_step_pkey PRIMARY KEY (customer_id, scenario, anchor, position),
-    CONSTRAINT enrolment_step_outcome_is_known CHECK (outcome IN ('enqueued', 'skipped'))
+    CONSTRAINT enrolment_step_outcome_is_known CHECK (outcome IN ('enqueued', 'skipped', 'would_send'))
 );
 COMMENT ON TABLE lifecycle.enrolment_step IS 'What became of each step of each enrolment, and why: at most one decision for each, for ever';
 COMMENT ON COLUMN lifecycle.enrolment_step.customer_id IS 'The customer';
 COMMENT ON COLUMN lifecycle.enrolment_step.scenario IS 'The scenario';
 COMMENT ON COLUMN lifecycle.enrolment_step.anchor IS 'The enrolment''s anchor';
 COMMENT ON COLUMN lifecycle.enrolment_step.position IS 'The step';
-COMMENT ON COLUMN lifecycle.enrolment_step.outcome IS 'enqueued or skipped';
-COMMENT ON COLUMN lifecycle.enrolment_step.reason IS 'Why it was skipped: no_consent, superseded, window_passed';
+COMMENT ON COLUMN lifecycle.enrolment_step.outcome IS 'enqueued; skipped; would_send: held out of an experiment, else it would have been';
+COMMENT ON COLUMN lifecycle.enrolment_step.reason IS 'Why it was not sent: no_consent, excluded, superseded, window_passed, holdout, capped';
 COMMENT ON COLUMN lifecycle.enrolment_step.decided_at IS 'When';

@@ -2,6 +2,7 @@
 
 #include "pg/memory.hpp"
 #include "pg/statement.hpp"
+#include "rules/arms.hpp"
 
 namespace lifecycle::scenario {
 
@@ -9,29 +10,147 @@ namespace {
 
 pg::Cached<Scenarios> scenarios;
 
+pg::Statement read_channels{
+    .sql = "SELECT c.name, coalesce(c.cap_per_day, -1), coalesce(c.cap_per_week, -1), coalesce(c.cap_per_month, -1),"
+           "       (extract(epoch FROM c.quiet_from) / 60)::int4, (extract(epoch FROM c.quiet_until) / 60)::int4"
+           "  FROM lifecycle.channel AS c ORDER BY c.name"};
 pg::Statement read_scenarios{
-    .sql = "SELECT s.name, split_part(s.trigger, ':', 1), substr(s.trigger, strpos(s.trigger || ':', ':') + 1),"
-           "       s.goal IS NOT NULL, s.max_age, s.status = 'active',"
-           "       t.position, t.delay, t.not_after, CASE WHEN t.class = 'marketing' THEN c.consent END"
-           "  FROM lifecycle.scenario AS s"
-           "  LEFT JOIN lifecycle.step AS t ON t.scenario = s.name"
-           "  LEFT JOIN lifecycle.channel AS c ON c.name = t.channel"
-           " WHERE s.status IN ('active', 'paused')"
-           " ORDER BY s.name, t.position"};
+    .sql = "SELECT s.name, split_part(s.trigger, ':', 1), substr(s.trigger, strpos(s.trigger || ':', ':') + 1), s.goal IS NOT NULL,"
+           "       s.entry_filter, s.exit_when, s.exclusion, s.reentry, CASE WHEN s.reentry LIKE 'every %' THEN substr(s.reentry, 7)::interval END,"
+           "       s.max_age, round(s.holdout * 10000)::int4, s.status = 'active',"
+           "       CASE WHEN s.trigger LIKE 'date:%' THEN substr(s.trigger, 6)::timestamp END"
+           "  FROM lifecycle.scenario AS s WHERE s.status IN ('active', 'paused') ORDER BY s.name"};
+pg::Statement read_steps{
+    .sql = "SELECT t.scenario, t.position, t.counts_from = 'delivery', t.delay, t.not_after, t.class = 'marketing', c.consent, t.channel,"
+           "       (extract(epoch FROM t.send_from) / 60)::int4, (extract(epoch FROM t.send_until) / 60)::int4,"
+           "       (SELECT sum(1 << (array_position(ARRAY['mon', 'tue', 'wed', 'thu', 'fri', 'sat', 'sun'], d.day) - 1))::int4"
+           "          FROM (SELECT DISTINCT u.day FROM unnest(t.send_days) AS u (day)) AS d), t.condition"
+           "  FROM lifecycle.step AS t JOIN lifecycle.scenario AS s ON s.name = t.scenario AND s.status IN ('active', 'paused')"
+           "  LEFT JOIN lifecycle.channel AS c ON c.name = t.channel ORDER BY t.scenario, t.position"};
+pg::Statement read_variants{
+    .sql = "SELECT v.scenario, v.position, v.name, v.weight FROM lifecycle.variant AS v"
+           "  JOIN lifecycle.scenario AS s ON s.name = v.scenario AND s.status IN ('active', 'paused')"
+           " ORDER BY v.scenario, v.position, v.name"};
 
 Trigger trigger_of(std::string_view kind) {
-    if (kind == "order_placed") return Trigger::order_placed;
-    if (kind == "tier_reached") return Trigger::tier_reached;
+    constexpr std::pair<std::string_view, Trigger> kTriggers[] = {
+        {"order_placed", Trigger::order_placed},       {"delivered", Trigger::delivered},   {"cart_idle", Trigger::cart_idle},
+        {"consent", Trigger::consent},                 {"segment_left", Trigger::segment_left}, {"tier_reached", Trigger::tier_reached}, {"tier_ending", Trigger::tier_ending},
+        {"review", Trigger::review},                   {"wishlist_added", Trigger::wishlist_added}, {"referral", Trigger::referral},
+        {"event", Trigger::event},                     {"birthday", Trigger::birthday},     {"date", Trigger::date}};
+    for (auto [name, trigger] : kTriggers) {
+        if (name == kind) return trigger;
+    }
     return Trigger::segment_entered;
 }
 
-int consent_column_of(uint64 row) {
-    auto [value, none] = pg::cell(row, 10);
-    if (none) return -1;
-    return consent_column(pg::view(value));
+Interval interval_at(uint64 row, int column) { return *DatumGetIntervalP(pg::cell(row, column).value); }
+int number_at(uint64 row, int column, int if_null) {
+    auto [value, null] = pg::cell(row, column);
+    return null ? if_null : DatumGetInt32(value);
 }
 
-Interval interval_at(uint64 row, int column) { return *DatumGetIntervalP(pg::cell(row, column).value); }
+// Compiled when no result is being read any more: compiling runs statements of its own.
+struct Uncompiled {
+    Condition Scenario::* of_scenario;  // or nullptr: of the step
+    size_t scenario, step;
+    std::string_view text;
+};
+
+void note(pg::Array<Uncompiled>* into, uint64 row, int column, Condition Scenario::* of_scenario, size_t scenario, size_t step) {
+    if (!pg::cell(row, column).null) into->push({of_scenario, scenario, step, pg::text_cell(row, column)});
+}
+
+Scenario* find(Scenarios* all, std::string_view name) {
+    for (Scenario& s : all->list) {
+        if (s.name_view == name) return &s;
+    }
+    return nullptr;
+}
+
+void load_channels(Scenarios* all) {
+    uint64 rows = read_channels.run();
+    constexpr Instant kWindows[] = {rules::kDay, 7 * rules::kDay, 30 * rules::kDay};
+    for (uint64 i = 0; i < rows; ++i) {
+        Channel c{};
+        c.name = pg::text_cell(i, 1);
+        for (int k = 0; k < 3; ++k) {
+            c.caps[k] = {kWindows[k], DatumGetInt32(pg::cell(i, k + 2).value)};
+            c.capped |= c.caps[k].most >= 0;
+        }
+        c.open = pg::cell(i, 5).null ? rules::SendWindow{} : rules::outside_quiet(number_at(i, 5, 0), number_at(i, 6, 0));
+        all->any_caps |= c.capped;
+        all->channels.push(c);
+    }
+}
+
+void load_scenarios(Scenarios* all, pg::Array<Uncompiled>* uncompiled) {
+    uint64 rows = read_scenarios.run();
+    for (uint64 i = 0; i < rows; ++i) {
+        Scenario s{};
+        s.name_view = pg::text_cell(i, 1);
+        s.name = pg::to_datum(s.name_view);
+        s.trigger = trigger_of(pg::view(pg::cell(i, 2).value));
+        s.argument = pg::text_cell(i, 3);
+        s.consent_column = s.trigger == Trigger::consent ? consent_column(s.argument) : -1;
+        s.most_stars = s.trigger == Trigger::review && !s.argument.empty() ? atoi(pg::to_cstring(s.argument)) : -1;
+        s.ends_with_order = DatumGetBool(pg::cell(i, 4).value);
+        note(uncompiled, i, 5, &Scenario::entry_filter, i, 0);
+        note(uncompiled, i, 6, &Scenario::exit_when, i, 0);
+        note(uncompiled, i, 7, &Scenario::exclusion, i, 0);
+        auto reentry = pg::view(pg::cell(i, 8).value);
+        s.reentry = reentry == "once" ? Reentry::once : reentry == "once_per_anchor" ? Reentry::once_per_anchor : Reentry::every;
+        if (s.reentry == Reentry::every) s.every = interval_at(i, 9);
+        s.max_age = interval_at(i, 10);
+        s.holdout = number_at(i, 11, 0);
+        s.active = DatumGetBool(pg::cell(i, 12).value);
+        if (s.trigger == Trigger::date) s.day = DatumGetTimestamp(pg::cell(i, 13).value);
+        if (s.active) {
+            bool on_time = s.trigger == Trigger::cart_idle || s.trigger == Trigger::birthday || s.trigger == Trigger::date;
+            all->any_on_time |= on_time;
+            all->any_on_orders |= s.trigger == Trigger::order_placed;
+            all->any_on_happenings |= s.trigger != Trigger::order_placed && !on_time;
+        }
+        all->list.push(s);
+    }
+}
+
+void load_steps(Scenarios* all, pg::Array<Uncompiled>* uncompiled) {
+    uint64 rows = read_steps.run();
+    for (uint64 i = 0; i < rows; ++i) {
+        Scenario* s = find(all, pg::view(pg::cell(i, 1).value));
+        if (s == nullptr) continue;
+        Step step{};
+        step.position = number_at(i, 2, 0);
+        step.from_delivery = DatumGetBool(pg::cell(i, 3).value);
+        s->waits_for_delivery |= step.from_delivery;
+        step.delay = interval_at(i, 4);
+        step.has_not_after = !pg::cell(i, 5).null;
+        if (step.has_not_after) step.not_after = interval_at(i, 5);
+        step.marketing = DatumGetBool(pg::cell(i, 6).value);
+        step.consent_column = !step.marketing || pg::cell(i, 7).null ? -1 : consent_column(pg::view(pg::cell(i, 7).value));
+        auto channel = pg::view(pg::cell(i, 8).value);
+        for (size_t c = 0; c < all->channels.size; ++c) {
+            if (all->channels[c].name == channel) step.channel = static_cast<int>(c);
+        }
+        step.window = {number_at(i, 9, 0), number_at(i, 10, pg::cell(i, 9).null ? rules::kMinutesPerDay : 0),
+                       static_cast<uint8>(number_at(i, 11, 0x7F))};
+        note(uncompiled, i, 12, nullptr, static_cast<size_t>(s - all->list.data), s->steps.size);
+        step.salt = pg::view(pg::to_datum(psprintf("%s/%d", pg::to_cstring(s->name_view), step.position)));
+        s->steps.push(step);
+    }
+}
+
+void load_variants(Scenarios* all) {
+    uint64 rows = read_variants.run();
+    for (uint64 i = 0; i < rows; ++i) {
+        Scenario* s = find(all, pg::view(pg::cell(i, 1).value));
+        if (s == nullptr) continue;
+        for (Step& step : s->steps) {
+            if (step.position == number_at(i, 2, 0)) step.variants.push({pg::to_datum(pg::text_cell(i, 3)), number_at(i, 4, 0)});
+        }
+    }
+}
 
 }  // namespace
 
@@ -39,30 +158,19 @@ const Scenarios& refresh_scenarios() {
     if (scenarios.is_current()) return *scenarios.value;
     MemoryContext caller = scenarios.begin();
     auto* fresh = pg::make<Scenarios>();
-    MemoryContextSwitchTo(caller);
-    uint64 rows = read_scenarios.run();
-    MemoryContextSwitchTo(scenarios.context);
-    for (uint64 i = 0; i < rows; ++i) {
-        auto name = pg::view(pg::cell(i, 1).value);
-        if (fresh->list.empty() || pg::view(fresh->list[fresh->list.size - 1].name) != name) {
-            Scenario s{};
-            s.name = pg::to_datum(name);
-            s.trigger = trigger_of(pg::view(pg::cell(i, 2).value));
-            s.argument = pg::text_cell(i, 3);
-            s.ends_with_order = DatumGetBool(pg::cell(i, 4).value);
-            s.max_age = interval_at(i, 5);
-            s.active = DatumGetBool(pg::cell(i, 6).value);
-            fresh->any_on_orders |= s.active && s.trigger == Trigger::order_placed;
-            fresh->list.push(s);
+    pg::Array<Uncompiled> uncompiled;
+    load_channels(fresh);
+    load_scenarios(fresh, &uncompiled);
+    load_steps(fresh, &uncompiled);
+    load_variants(fresh);
+    for (const Uncompiled& u : uncompiled) {
+        Condition condition = segment::compile_alone(u.text);
+        Scenario& s = fresh->list[u.scenario];
+        if (u.of_scenario != nullptr) {
+            s.*u.of_scenario = condition;
+        } else {
+            s.steps[u.step].condition = condition;
         }
-        if (pg::cell(i, 7).null) continue;  // a scenario without steps
-        Step step{};
-        step.position = DatumGetInt32(pg::cell(i, 7).value);
-        step.delay = interval_at(i, 8);
-        step.has_not_after = !pg::cell(i, 9).null;
-        if (step.has_not_after) step.not_after = interval_at(i, 9);
-        step.consent_column = consent_column_of(i);
-        fresh->list[fresh->list.size - 1].steps.push(step);
     }
     MemoryContextSwitchTo(caller);
     scenarios.finish(fresh);

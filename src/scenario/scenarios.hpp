@@ -2,33 +2,75 @@
 #pragma once
 
 #include "customer/change.hpp"
+#include "rules/caps.hpp"
+#include "rules/send_window.hpp"
+#include "segment/predicates.hpp"
 
 namespace lifecycle::scenario {
 
+using Condition = const segment::Segments*;  // nullptr: none
+
+struct Channel {
+    std::string_view name;
+    rules::Cap caps[3];
+    bool capped;
+    rules::SendWindow open;  // outside the quiet hours
+};
+
+struct Variant {
+    Datum name;
+    int weight;
+};
+
 struct Step {
     int position;
+    bool from_delivery;
     Interval delay;
     Interval not_after;
     bool has_not_after;
+    bool marketing;
     int consent_column;  // the consent the customer must have granted, -1: none
+    int channel;         // index into Scenarios::channels
+    rules::SendWindow window;
+    Condition condition;
+    std::string_view salt;  // of its variants
+    pg::Array<Variant> variants;
 };
 
-enum class Trigger : uint8 { order_placed, tier_reached, segment_entered };
+enum class Trigger : uint8 {
+    order_placed, delivered, cart_idle, consent, segment_entered, segment_left, tier_reached, tier_ending, review, wishlist_added, referral, event,
+    birthday, date
+};
+
+enum class Reentry : uint8 { once, once_per_anchor, every };
 
 struct Scenario {
     Datum name;
+    std::string_view name_view;
     Trigger trigger;
-    std::string_view argument;  // the tier or segment; empty: any
+    std::string_view argument;  // the tier, segment, event, channel, date or number of stars; empty: any
+    int consent_column;         // Trigger::consent
+    int most_stars;             // Trigger::review; -1: any
+    rules::Wall day;            // Trigger::date
     bool ends_with_order;
+    Condition entry_filter, exit_when, exclusion;
+    Reentry reentry;
+    Interval every;
     Interval max_age;
+    int holdout;  // in 1/10 000
     bool active;  // else paused
+    bool waits_for_delivery;
     pg::Array<Step> steps;
 };
 
 // Scenarios that are active or paused.
 struct Scenarios {
     pg::Array<Scenario> list;
-    bool any_on_orders;  // an active one starts on order_placed
+    pg::Array<Channel> channels;
+    bool any_on_orders;      // an active one starts on order_placed
+    bool any_on_happenings;  // or on something else that the shop says
+    bool any_on_time;        // or when time has come: an idle cart, a birthday, a date
+    bool any_caps;
 };
 
 // Read anew if the configuration has changed: at the start of a batch only.

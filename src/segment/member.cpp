@@ -222,6 +222,7 @@ void Customer::changed(Instant at, rules::Held from, rules::Held to) {
         if (from[i] == to[i]) continue;
         if (from[i]) {
             if (at > since[i]) writes.past.push({all.list[i].name, change.after.values[kCustomerId], since[i], at});
+            left(i, at);
         } else {
             since[i] = at;
             entered(i);
@@ -238,6 +239,11 @@ void Customer::arrive(Instant at) {
 void Customer::entered(size_t i) {
     if (!change.silent && !change.replay && !replaying)
         change.signals.push({SignalKind::segment_entered, all.list[i].name_view, since[i]});
+}
+
+void Customer::left(size_t i, Instant at) {
+    if (!change.silent && !change.replay && !replaying)
+        change.signals.push({SignalKind::segment_left, all.list[i].name_view, at});
 }
 
 void Customer::note_problem(size_t i, ErrorData* error) {

@@ -91,6 +91,7 @@ struct Customer {
     // What the customer has just become holds from `at` on.
     void arrive(Instant at);
     void entered(size_t i);
+    void left(size_t i, Instant at);
     void note_problem(size_t i, ErrorData* error);
     void load();
     // The i-th segment has been held without a break since `since[i]`.

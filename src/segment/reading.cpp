@@ -98,6 +98,17 @@ void evaluate_everybody(std::string_view predicate, Put&& put) {
 
 }  // namespace
 
+bool holds(const Segments& alone, Change& change) {
+    Change* one = &change;
+    bool held = false;
+    with_customers(alone, {&one, 1}, [&](Customer& c) {
+        c.become(change.after);
+        c.evaluate(change.now, c.held);
+        held = c.held[alone.list.size - 1];
+    });
+    return held;
+}
+
 }  // namespace lifecycle::segment
 
 using namespace lifecycle;
@@ -133,4 +144,17 @@ LIFECYCLE_FUNCTION(lifecycle_evaluate_predicate) {
         pg::close_spi();
     });
     return Datum{0};
+}
+
+// Refuses a condition that cannot work, as a segment's predicate would be refused.
+LIFECYCLE_FUNCTION(lifecycle_check_condition) {
+    if (PG_ARGISNULL(0)) PG_RETURN_VOID();
+    auto condition = pg::view(PG_GETARG_DATUM(0));
+    pg::as_owner([&] {
+        pg::fix_settings();
+        pg::open_spi();
+        segment::compile_alone(condition);
+        pg::close_spi();
+    });
+    PG_RETURN_VOID();
 }

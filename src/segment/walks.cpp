@@ -145,6 +145,7 @@ void look_back(Customer& c) {
         if (c.held[i] && !c.was[i]) c.entered(i);
         if (c.was[i] && !c.held[i]) {
             Instant left = change.corrected_from != rules::kNever ? change.corrected_from : left_at(c, i);
+            c.left(i, left);
             if (left > c.was_since[i])
                 c.writes.past.push({c.all.list[i].name, change.after.values[kCustomerId], c.was_since[i], left});
         }
@@ -203,6 +204,7 @@ void correct(Customer& c) {
     for (size_t i = 0; i < c.count(); ++i) {
         if (c.all.list[i].timeless && c.held[i]) c.since[i] = c.was[i] ? c.was_since[i] : change.now;
         if (c.held[i] && !c.was[i]) c.entered(i);
+        if (c.was[i] && !c.held[i]) c.left(i, change.now);
     }
 }
 

@@ -54,7 +54,7 @@ install() {  # install CLOCK: the extension, the playbook, both tables
 	DROP EXTENSION IF EXISTS pg_lifecycle CASCADE;
 	CREATE EXTENSION pg_lifecycle;
 	SELECT lifecycle.install_playbook();
-	UPDATE lifecycle.scenario SET status = 'active';
+	UPDATE lifecycle.scenario SET status = 'active' WHERE name IN ('win_back', 'loyalty', 'post_purchase');
 	SELECT lifecycle.attach('shop.orders', 'order',
 	    '{"order": "id", "customer": "customer", "amount": "amount", "placed_at": "at"}', name => 'orders');
 	SELECT lifecycle.attach('shop.refunds', 'refund',
