@@ -88,7 +88,7 @@ sub attach_shop
 		SELECT lifecycle.attach('shop.refunds', 'refund',
 		    '{"refund": "id", "order": "order_id", "customer": "customer", "amount": "amount", "refunded_at": "refunded_at"}',
 		    name => 'refunds', mode => '$mode{refunds}');
-		UPDATE lifecycle.scenario SET status = 'active' WHERE name IN ('win_back', 'loyalty', 'post_purchase');
+		UPDATE lifecycle.scenario SET status = 'active' WHERE name OPERATOR(pg_catalog.=) ANY (ARRAY['win_back', 'loyalty', 'post_purchase']);
 		SQL
 	return;
 }
