@@ -236,7 +236,28 @@ COMMIT;
 SELECT * FROM customers WHERE customer_id = '80';
 TABLE differences;
 
+-- Orders, and items that name no customer, in one transaction: what goes to the owner of an order that is placed now, and what still
+-- waits for its order.
+SET lifecycle.settle = 'commit';
+CREATE TABLE lines (id int, order_id int, product text, price numeric);
+SELECT lifecycle.attach('lines', 'order_item',
+    '{"order": "order_id", "line": "id", "product": "product", "amount": "price"}', name => 'lines');
+INSERT INTO lines VALUES (1, 3001, 'early', 5);
+BEGIN;
+INSERT INTO orders VALUES (3001, 90, 5, '2026-02-20');
+INSERT INTO lines VALUES (2, 3002, 'orphan', 6);
+COMMIT;
+SELECT order_id, line, product, customer_id FROM lifecycle.order_item ORDER BY line;
+BEGIN;
+INSERT INTO orders VALUES (3002, 91, 6, '2026-02-21');
+UPDATE orders SET customer_id = NULL WHERE id = 3001;
+INSERT INTO lines VALUES (3, 3003, 'orphan', 7), (4, 3002, 'late', 8);
+COMMIT;
+SELECT order_id, line, product, customer_id FROM lifecycle.order_item ORDER BY line;
+SELECT count(*) AS quarantined FROM lifecycle.quarantine;
+TABLE differences;
+
 DROP EXTENSION pg_lifecycle CASCADE;
-DROP TABLE orders CASCADE;
+DROP TABLE orders, lines CASCADE;
 DROP FUNCTION refuse, gift;
 DROP PROCEDURE import;

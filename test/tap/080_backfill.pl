@@ -115,7 +115,7 @@ for my $history (1 .. $histories)
 	new_shop($node, $db, partitioned => $history % 2 == 0, unattached => 1);
 	$node->safe_psql($db, "ALTER DATABASE $db SET lifecycle.clock = '$clock'");
 	$node->safe_psql($db, <<~SQL);
-		SELECT setseed($seed / 1000000.0);
+		SELECT setseed($seed % 1000000 / 1000000.0);
 		INSERT INTO shop.orders (customer, amount, status, placed_at)
 		SELECT CASE WHEN n % 2 = 0 THEN 'c' || n % 12 ELSE 'x' || floor(random() * 2000) END, round((random() * 200)::numeric, 2),
 		       (ARRAY['paid', 'shipped', 'new'])[1 + n % 3], timestamptz '$clock' - random() * interval '2 years'
