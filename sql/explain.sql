@@ -78,5 +78,35 @@ SELECT count(*) FROM lifecycle.next_actions('ann');
 SELECT count(*) FROM lifecycle.explain('ann');
 SELECT * FROM lifecycle.why('ann', 'no such thing');
 
+-- EVERYTHING ELSE that starts a scenario, before and after it has happened, and the gates it would meet.
+SET lifecycle.clock = '2026-05-01 09:00+00';
+UPDATE lifecycle.scenario SET status = 'active' WHERE name IN ('cart_recovery', 'welcome', 'post_purchase', 'review_care', 'birthday', 'season', 'wishlist');
+INSERT INTO lifecycle.scenario (name, trigger, entry_filter, exit_when, status) VALUES ('visits', 'event:visit', 'order_count > 0', 'order_count > 5', 'active');
+INSERT INTO lifecycle.step (scenario, position, channel, template) VALUES ('visits', 1, 'sms', 'visited');
+CREATE VIEW told AS SELECT s.name, w.verdict, w.reason, w.facts, w.next_change_at FROM lifecycle.scenario AS s, lifecycle.why('cat', s.name) AS w
+                     WHERE s.status = 'active' AND w.gate = 'trigger' AND s.trigger NOT LIKE 'segment%' ORDER BY s.name;
+INSERT INTO people VALUES ('cat', 'cat@example.org', 'America/New_York');
+SELECT lifecycle.track('cat', 'customer', '{"birthday": "1992-02-29"}');
+SELECT * FROM told;
+SELECT lifecycle.track('cat', 'consent', '{"channel": "email", "status": "granted"}'),
+       lifecycle.track('cat', 'cart', '{"cart": "k1", "value": 50}'),
+       lifecycle.track('cat', 'review', '{"review": "r1", "rating": 2}'),
+       lifecycle.track('cat', 'wishlist', '{"product": "hat"}'),
+       lifecycle.track('cat', 'event', '{"event": "visit"}');
+INSERT INTO orders VALUES (9, 'cat', 20, '2026-04-30 20:00+00');
+SELECT * FROM told;
+SELECT step, gate, verdict, reason, facts, threshold, next_change_at FROM lifecycle.why('cat', 'visits') WHERE gate IN ('consent', 'entry_filter', 'exit_when', 'gates');
+-- She was welcomed today; a channel that allows no more makes the cart wait. Who has just bought is not reminded of wishes.
+SELECT step, verdict, reason, next_change_at FROM lifecycle.why('cat', 'cart_recovery') WHERE gate = 'gates';
+UPDATE lifecycle.channel SET cap_per_day = 1 WHERE name = 'email';
+SELECT step, verdict, reason, next_change_at FROM lifecycle.why('cat', 'cart_recovery') WHERE gate = 'gates';
+SELECT step, verdict, reason, next_change_at FROM lifecycle.why('cat', 'wishlist') WHERE gate = 'gates';
+-- What counts from a delivery has no time before it.
+SELECT at, name, detail -> 'step' AS step, detail ->> 'waits_for' AS waits_for, detail ->> 'stopped_by' AS stopped_by FROM lifecycle.next_actions('cat') WHERE kind = 'step';
+SELECT lifecycle.track('cat', 'delivery', '{"order": "9", "delivered_at": "2026-05-01 08:00+00"}');
+SELECT at, name, detail -> 'step' AS step, detail ->> 'waits_for' AS waits_for FROM lifecycle.next_actions('cat') WHERE kind = 'step' AND name = 'post_purchase';
+SELECT step, verdict, threshold FROM lifecycle.why('cat', 'post_purchase') WHERE gate = 'step';
+DROP VIEW told;
+
 DROP EXTENSION pg_lifecycle CASCADE;
 DROP TABLE people, orders;

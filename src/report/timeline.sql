@@ -77,15 +77,19 @@ BEGIN
                                       'expires_at', nullif(o.expires_at, 'infinity'), 'stopped_by', lifecycle.gate(o)) AS detail
               FROM lifecycle.outbox AS o WHERE o.customer_id = person.customer_id AND o.part < 1000 AND o.status IN ('pending', 'leased')
             UNION ALL
-            SELECT lifecycle.add_in_zone(e.anchor_at, s.delay, person.time_zone), 'step', e.scenario,
+            -- What the gates say now of what falls due later: caps and quiet hours will have passed by then.
+            SELECT lifecycle.add_in_zone(f.from_at, s.delay, person.time_zone), 'step', e.scenario,
                    jsonb_build_object('anchor', e.anchor, 'step', s.position, 'channel', s.channel, 'template', s.template,
-                                      'expires_at', lifecycle.add_in_zone(e.anchor_at, s.not_after, person.time_zone),
-                                      'stopped_by', CASE WHEN k.status = 'paused' THEN 'paused' ELSE g.reason END)
+                                      'waits_for', CASE WHEN f.from_at IS NULL THEN s.counts_from END,
+                                      'expires_at', lifecycle.add_in_zone(f.from_at, s.not_after, person.time_zone),
+                                      'stopped_by', CASE WHEN k.status = 'paused' THEN 'paused' ELSE coalesce(c.reason, g.reason) END)
               FROM lifecycle.enrolment AS e
               JOIN lifecycle.scenario AS k ON k.name = e.scenario
               JOIN lifecycle.step AS s ON s.scenario = e.scenario AND s.position > coalesce(e.last_position, '-2147483648'::int)
+             CROSS JOIN LATERAL (SELECT lifecycle.counts_from(e, s) AS from_at) AS f
               LEFT JOIN LATERAL (SELECT c.reason FROM lifecycle.why_channels(person, e.scenario) AS c
-                                  WHERE c.reason IS NOT NULL AND c.facts ->> 'channel' = s.channel AND c.facts ->> 'class' = s.class LIMIT 1) AS g ON true
+                                  WHERE c.reason IS NOT NULL AND c.facts ->> 'channel' = s.channel AND c.facts ->> 'class' = s.class LIMIT 1) AS c ON true
+              LEFT JOIN lifecycle.step_gates(person.customer_id, e.scenario) AS g ON g.step = s.position AND g.wait_until IS NULL
              WHERE e.customer_id = person.customer_id AND e.status = 'active'
             UNION ALL
             -- What the next flip does; one that changes nothing is not worth telling.

@@ -5,35 +5,63 @@ CREATE FUNCTION lifecycle.why_trigger(customer lifecycle.customer, scenario life
     LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
     AS $$
 DECLARE
-    kind    text := split_part(scenario.trigger, ':', 1);
-    wanted  text := substr(scenario.trigger, length(split_part(scenario.trigger, ':', 1)) + 2);
-    segment lifecycle.segment;
-    tier    lifecycle.tier;
-    holds   boolean;
+    starts_on text := split_part(scenario.trigger, ':', 1);
+    wanted    text := substr(scenario.trigger, length(split_part(scenario.trigger, ':', 1)) + 2);
+    segment   lifecycle.segment;
+    tier      lifecycle.tier;
+    holds     boolean;
 BEGIN
     threshold := scenario.trigger;
-    IF kind IN ('segment_entered', 'segment_left') THEN
+    IF starts_on IN ('segment_entered', 'segment_left') THEN
         SELECT s.* INTO segment FROM lifecycle.segment AS s WHERE s.name = wanted;
-        holds := (segment.segment_id = ANY (customer.segment_ids)) IS TRUE = (kind = 'segment_entered');
+        holds := (segment.segment_id = ANY (customer.segment_ids)) IS TRUE = (starts_on = 'segment_entered');
         facts := lifecycle.facts_in(to_jsonb(customer), segment.predicate)
                  || jsonb_strip_nulls(jsonb_build_object('since', customer.segment_since[array_position(customer.segment_ids, segment.segment_id)]));
         threshold := segment.predicate;
         next_change_at := customer.next_change_at;
-    ELSIF kind = 'tier_reached' THEN
+    ELSIF starts_on = 'tier_reached' THEN
         SELECT t.* INTO tier FROM lifecycle.tier AS t WHERE t.name = wanted OR (wanted = '' AND t.name = customer.tier);
         holds := customer.tier IS NOT NULL
                  AND (wanted = '' OR tier.rank <= (SELECT t.rank FROM lifecycle.tier AS t WHERE t.name = customer.tier));
         facts := jsonb_strip_nulls(jsonb_build_object('tier', customer.tier, 'tier_since', customer.tier_since, 'tier_spend', customer.tier_spend));
         threshold := concat_ws(' from ', scenario.trigger, tier.min_spend);
-    ELSIF kind = 'order_placed' THEN
+    ELSIF starts_on = 'tier_ending' THEN
+        holds := customer.tier IS NOT NULL AND customer.tier_valid_until IS NOT NULL AND (wanted = '' OR customer.tier = wanted)
+                 AND customer.tier_valid_until <= lifecycle.add_in_zone(lifecycle.now(), coalesce((SELECT max(p.warn_before) FROM lifecycle.loyalty_program AS p), '0'), customer.time_zone);
+        facts := jsonb_strip_nulls(jsonb_build_object('tier', customer.tier, 'valid_until', customer.tier_valid_until));
+        next_change_at := customer.next_change_at;
+    ELSIF starts_on = 'order_placed' THEN
         holds := customer.last_order_at IS NOT NULL;
         facts := jsonb_strip_nulls(jsonb_build_object('order_count', customer.order_count, 'last_order_at', customer.last_order_at));
+    ELSIF starts_on = 'consent' THEN
+        facts := jsonb_build_object('consent', coalesce(CASE wanted WHEN 'email' THEN customer.email_consent WHEN 'sms' THEN customer.sms_consent
+                                                                    WHEN 'push' THEN customer.push_consent ELSE customer.ads_consent END, 'never asked'));
+        holds := facts ->> 'consent' = 'granted';
+    ELSIF starts_on IN ('cart_idle', 'birthday', 'date') THEN
+        -- Time starts these: now, or when the time has come.
+        next_change_at := lifecycle.starts_at(customer.customer_id, scenario.name);
+        facts := jsonb_strip_nulls(CASE starts_on WHEN 'cart_idle' THEN jsonb_build_object('cart', customer.cart_id, 'updated_at', customer.cart_updated_at)
+                                             WHEN 'birthday' THEN jsonb_build_object('birthday', customer.birthday) ELSE '{}' END);
+        holds := CASE starts_on WHEN 'cart_idle' THEN customer.cart_id IS NOT NULL AND next_change_at IS NULL
+                           WHEN 'date' THEN next_change_at IS NULL
+                           ELSE EXISTS (SELECT FROM lifecycle.enrolment AS e
+                                         WHERE e.customer_id = customer.customer_id AND e.scenario = why_trigger.scenario.name
+                                           AND e.anchor_at + why_trigger.scenario.max_age > lifecycle.now()) END;
     ELSE
-        -- What happens and is over: the enrolments tell of it.
-        facts := '{}';
+        -- What happens: the latest of it.
+        SELECT jsonb_build_object('id', a.id, 'at', a.at) INTO facts
+          FROM lifecycle.activity AS a
+         WHERE a.customer_id = customer.customer_id AND a.at <= lifecycle.now()
+           AND a.kind = CASE starts_on WHEN 'delivered' THEN 'delivery' WHEN 'wishlist_added' THEN 'wishlist' ELSE starts_on END
+           AND CASE WHEN starts_on = 'event' THEN a.id = wanted
+                    WHEN starts_on = 'review' AND wanted <> '' THEN EXISTS (SELECT FROM lifecycle.review AS r WHERE r.customer_id = a.customer_id AND r.review = a.id AND r.rating <= wanted::int)
+                    ELSE true END
+         ORDER BY a.at DESC, a.id LIMIT 1;
+        holds := facts IS NOT NULL;
+        facts := coalesce(facts, '{}');
     END IF;
-    verdict := CASE WHEN holds THEN 'pass' WHEN NOT holds THEN 'stop' ELSE 'unknown' END;
-    reason := CASE WHEN NOT holds THEN 'not_triggered' END;
+    verdict := CASE WHEN holds THEN 'pass' ELSE 'stop' END;
+    reason := CASE WHEN holds THEN NULL ELSE 'not_triggered' END;
     RETURN NEXT;
 END
 $$;
@@ -72,6 +100,40 @@ END
 $$;
 COMMENT ON FUNCTION lifecycle.why_channels(lifecycle.customer, text) IS 'Internal: part of lifecycle.why()';
 
+CREATE FUNCTION lifecycle.why_gates(customer lifecycle.customer, program lifecycle.scenario)
+    RETURNS TABLE (step int, gate text, verdict text, reason text, facts jsonb, threshold text, next_change_at timestamptz)
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+    AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
+    SELECT NULL::int, g.gate, CASE WHEN g.stops THEN 'stop' ELSE 'pass' END, CASE WHEN g.stops THEN g.reason END,
+           lifecycle.facts_in(to_jsonb(customer), g.condition), g.condition, NULL::timestamptz
+      FROM (SELECT 'entry_filter' AS gate, 'not_triggered' AS reason, (program).entry_filter AS condition,
+                   NOT lifecycle.holds((customer).customer_id, (program).entry_filter) AS stops
+            UNION ALL
+            SELECT 'exit_when', 'exited', (program).exit_when, lifecycle.holds((customer).customer_id, (program).exit_when)) AS g
+     WHERE g.condition IS NOT NULL;
+    RETURN QUERY
+    SELECT g.step, 'gates', CASE WHEN g.wait_until IS NOT NULL THEN 'wait' WHEN g.reason IS NULL THEN 'pass' ELSE 'stop' END, g.reason,
+           jsonb_strip_nulls(jsonb_build_object('channel', s.channel, 'class', s.class, 'condition', s.condition,
+                                                'exclusion', CASE s.class WHEN 'marketing' THEN (program).exclusion END)),
+           'if the step fell due now', g.wait_until
+      FROM lifecycle.step_gates((customer).customer_id, (program).name) AS g
+      JOIN lifecycle.step AS s ON s.scenario = (program).name AND s.position = g.step
+     ORDER BY g.step;
+END
+$$;
+COMMENT ON FUNCTION lifecycle.why_gates(lifecycle.customer, lifecycle.scenario) IS 'Internal: part of lifecycle.why()';
+
+CREATE FUNCTION lifecycle.counts_from(enrolment lifecycle.enrolment, step lifecycle.step) RETURNS timestamptz
+    LANGUAGE sql STABLE
+    RETURN CASE (step).counts_from
+        WHEN 'delivery' THEN (SELECT max(d.delivered_at) FROM lifecycle.delivery AS d
+                               WHERE d.customer_id = (enrolment).customer_id AND d.order_id = (enrolment).anchor)
+        ELSE (enrolment).anchor_at END;
+COMMENT ON FUNCTION lifecycle.counts_from(lifecycle.enrolment, lifecycle.step) IS 'Internal: the instant from which a step of an enrolment counts; NULL: it is not known yet';
+
 CREATE FUNCTION lifecycle.why_steps(customer lifecycle.customer, scenario text)
     RETURNS TABLE (anchor text, step int, gate text, verdict text, reason text, facts jsonb, threshold text, next_change_at timestamptz)
     LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -85,7 +147,7 @@ BEGIN
            coalesce(o.error, d.reason, CASE WHEN d.outcome IS NULL AND e.status <> 'active' THEN coalesce(e.end_reason, e.status) END),
            jsonb_strip_nulls(jsonb_build_object('due_at', w.due_at, 'decided_at', d.decided_at, 'message_id', o.message_id, 'channel', coalesce(o.channel, s.channel),
                                                 'recipient', o.recipient, 'template', coalesce(o.template, s.template), 'variant', o.variant, 'attempts', nullif(o.attempts, 0), 'sent_at', o.sent_at)),
-           CASE WHEN s.position IS NULL THEN 'the step has been deleted' ELSE concat_ws(', ', 'from ' || w.due_at, 'before ' || w.ends_at) END,
+           CASE WHEN s.position IS NULL THEN 'the step has been deleted' WHEN f.from_at IS NULL THEN 'the delivery' ELSE concat_ws(', ', 'from ' || w.due_at, 'before ' || w.ends_at) END,
            CASE WHEN o.status = 'pending' AND o.due_at > lifecycle.now() THEN o.due_at
                 WHEN o.status = 'pending' THEN nullif(o.expires_at, 'infinity')
                 WHEN o.status = 'leased' THEN o.leased_until
@@ -100,8 +162,9 @@ BEGIN
       LEFT JOIN LATERAL (SELECT o.* FROM lifecycle.outbox AS o
                           WHERE o.customer_id = e.customer_id AND o.idempotency_key = concat_ws(':', e.scenario, p.position, e.anchor, e.customer_id)
                           ORDER BY o.message_id DESC LIMIT 1) AS o ON true
-     CROSS JOIN LATERAL (SELECT lifecycle.add_in_zone(e.anchor_at, s.delay, (customer).time_zone) AS due_at,
-                                lifecycle.add_in_zone(e.anchor_at, s.not_after, (customer).time_zone) AS ends_at) AS w
+     CROSS JOIN LATERAL (SELECT lifecycle.counts_from(e, s) AS from_at) AS f
+     CROSS JOIN LATERAL (SELECT lifecycle.add_in_zone(f.from_at, s.delay, (customer).time_zone) AS due_at,
+                                lifecycle.add_in_zone(f.from_at, s.not_after, (customer).time_zone) AS ends_at) AS w
      WHERE e.customer_id = (customer).customer_id AND e.scenario = why_steps.scenario;
 END
 $$;
@@ -133,6 +196,7 @@ BEGIN
                         nullif(program.status, 'active'), jsonb_build_object('status', program.status), 'status is active', NULL::timestamptz;
     RETURN QUERY SELECT NULL::text, NULL::int, 'trigger', t.* FROM lifecycle.why_trigger(person, program) AS t;
     RETURN QUERY SELECT NULL::text, NULL::int, c.*, NULL::timestamptz FROM lifecycle.why_channels(person, why.scenario) AS c;
+    RETURN QUERY SELECT NULL::text, g.* FROM lifecycle.why_gates(person, program) AS g;
     RETURN QUERY
         SELECT q.anchor, q.step, q.gate, q.verdict, q.reason, q.facts, q.threshold, q.next_change_at
           FROM (SELECT e.anchor, NULL::int AS step, 'enrolment' AS gate, e.status AS verdict, e.end_reason AS reason,
@@ -152,5 +216,5 @@ END
 $$;
 COMMENT ON FUNCTION lifecycle.why(text, text) IS
 'Why a customer has got, will get or will not get what a scenario sends: a row for each gate (armed, scenario, trigger, suppression and consent of each
-channel), each enrolment and each of its steps, with the verdict, the stored reason code, the facts that were looked at, what was asked of them, and the
+channel, entry_filter, exit_when, the gates of each step), each enrolment and each of its steps, with the verdict, the stored reason code, the facts that were looked at, what was asked of them, and the
 instant at which time alone can change it. Errors: an unknown scenario (42704)';

@@ -18,19 +18,6 @@ pg::Statement read_customers{
     .sql = "SELECT c.* FROM lifecycle.customer AS c WHERE c.customer_id > $1 ORDER BY c.customer_id LIMIT $2",
     .types = {TEXTOID, INT4OID}};
 
-// Row `n` of the last result as a customer to whom nothing happens until `now`.
-void load(Change* change, uint64 n, Instant now) {
-    *change = Change{};
-    heap_deform_tuple(SPI_tuptable->vals[n], SPI_tuptable->tupdesc, change->before.values, change->before.nulls);
-    change->after = change->before;
-    change->customer_id = pg::view(change->before.values[kCustomerId]);
-    change->existed = true;
-    change->silent = true;
-    change->base.at = change->before.instant(kAsOf, now);
-    change->now = Max(now, change->base.at);
-    change->next_flip = change->corrected_from = rules::kNever;
-}
-
 // Calls `body` with a Customer for each of the changes, in the customer's zone.
 template <class Body>
 void with_customers(const Segments& all, std::span<Change* const> changes, Body&& body) {
@@ -59,7 +46,7 @@ void evaluate_one(std::string_view customer, Instant at, Put&& put) {
     Datum arg = pg::to_datum(customer);
     if (read_customer.run({&arg, 1}) == 0) return;
     Change change;
-    load(&change, 0, at);
+    load_still(&change, 0, at);
     Change* one = &change;
     with_customers(all, {&one, 1}, [&](Customer& c) {
         c.load();
@@ -81,7 +68,7 @@ void evaluate_everybody(std::string_view predicate, Put&& put) {
         auto room = pg::zeroed<Change>(rows);
         pg::Array<Change*> changes;
         for (uint64 i = 0; i < rows; ++i) {
-            load(&room[i], i, now);
+            load_still(&room[i], i, now);
             changes.push(&room[i]);
         }
         with_customers(*all, changes.span(), [&](Customer& c) {
@@ -97,6 +84,18 @@ void evaluate_everybody(std::string_view predicate, Put&& put) {
 }
 
 }  // namespace
+
+void load_still(Change* change, uint64 n, Instant now) {
+    *change = Change{};
+    heap_deform_tuple(SPI_tuptable->vals[n], SPI_tuptable->tupdesc, change->before.values, change->before.nulls);
+    change->after = change->before;
+    change->customer_id = pg::view(change->before.values[kCustomerId]);
+    change->existed = true;
+    change->silent = true;
+    change->base.at = change->before.instant(kAsOf, now);
+    change->now = Max(now, change->base.at);
+    change->next_flip = change->corrected_from = rules::kNever;
+}
 
 bool holds(const Segments& alone, Change& change) {
     Change* one = &change;
