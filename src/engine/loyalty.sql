@@ -46,6 +46,7 @@ CREATE FUNCTION lifecycle.redeem_points(customer_id text, points bigint, "order"
 DECLARE
     balance bigint;
 BEGIN
+    customer_id := lifecycle.merged_into(customer_id);
     PERFORM lifecycle.check_points(points);
     IF points < 1 THEN
         RAISE EXCEPTION 'fewer than one point cannot be redeemed'
@@ -78,6 +79,7 @@ DECLARE
     at      timestamptz := lifecycle.now();
     number  bigint;
 BEGIN
+    customer_id := lifecycle.merged_into(customer_id);
     PERFORM lifecycle.check_points(points);
     IF reason IS NULL OR reason = '' THEN
         RAISE EXCEPTION 'an adjustment needs a reason'
@@ -194,6 +196,7 @@ CREATE FUNCTION lifecycle.reward_many(customers text[], kinds text[], keys text[
 DECLARE
     what record;
 BEGIN
+    customers := ARRAY(SELECT lifecycle.merged_into(u.id) FROM unnest(customers) WITH ORDINALITY AS u (id, n) ORDER BY u.n);
     PERFORM FROM lifecycle.customer AS c WHERE c.customer_id = ANY (customers) ORDER BY c.customer_id FOR UPDATE;
     SELECT array_agg(u.customer) AS customers, array_agg(u.kind) AS kinds, array_agg(u.event) AS events, array_agg(u.key) AS keys,
            array_agg(u.at) AS at, array_agg(u.amount) AS amounts, array_agg(u.gone) AS gone, count(*) AS n
@@ -223,7 +226,7 @@ BEGIN
         RAISE EXCEPTION 'customer "%" is not known, or key or time is missing', customer_id
             USING ERRCODE = 'no_data_found', HINT = 'A customer is known from the first fact on that an attached table says.';
     END IF;
-    RETURN (SELECT c.points FROM lifecycle.customer AS c WHERE c.customer_id = reward.customer_id);
+    RETURN (SELECT c.points FROM lifecycle.customer AS c WHERE c.customer_id = lifecycle.merged_into(reward.customer_id));
 END
 $$;
 COMMENT ON FUNCTION lifecycle.reward(text, text, text, timestamptz, numeric, text, boolean) IS 'Rewards a review, a referral or an event of the application by the rules of lifecycle.points_rule; the same key earns once, and gone takes it back. Returns the balance. Errors: a kind that is not rewarded by hand (22023), a customer that is not known (P0002)';
@@ -231,7 +234,10 @@ COMMENT ON FUNCTION lifecycle.reward(text, text, text, timestamptz, numeric, tex
 CREATE FUNCTION lifecycle.refer(referral text, customer_id text, referred text, referred_at timestamptz DEFAULT lifecycle.now()) RETURNS boolean
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
     AS $$
+#variable_conflict use_variable
 BEGIN
+    customer_id := lifecycle.merged_into(customer_id);
+    referred := lifecycle.merged_into(referred);
     IF customer_id = referred THEN
         RAISE EXCEPTION 'customer "%" cannot refer to itself', customer_id
             USING ERRCODE = 'check_violation', HINT = 'Another account of the same person is for the shop to recognise.';
@@ -259,11 +265,12 @@ BEGIN
          WHERE k.ctid IN (SELECT q.ctid FROM lifecycle.referral_check AS q LIMIT 1000 FOR UPDATE SKIP LOCKED)
         RETURNING k.referred),
     found AS (
-        SELECT DISTINCT r.referred, r.referral, r.referrer, r.withdrawn OR NOT coalesce(c.order_count > 0 AND c.revenue > 0, false) AS gone,
+        SELECT DISTINCT lifecycle.merged_into(r.referred) AS referred, r.referral, lifecycle.merged_into(r.referrer) AS referrer,
+               r.withdrawn OR NOT coalesce(c.order_count > 0 AND c.revenue > 0, false) AS gone,
                greatest(r.referred_at, c.first_order_at) AS at
           FROM checked AS k
           JOIN lifecycle.points_referral AS r USING (referred)
-          LEFT JOIN lifecycle.customer AS c ON c.customer_id = r.referred),
+          LEFT JOIN lifecycle.customer AS c ON c.customer_id = lifecycle.merged_into(r.referred)),
     both_sides AS (
         SELECT f.referrer AS customer, 'referral' AS kind, f.referral, f.at, f.gone FROM found AS f
         UNION ALL

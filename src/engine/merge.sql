@@ -53,6 +53,52 @@ END
 $$;
 COMMENT ON FUNCTION lifecycle.merge_enrolments(text, text) IS 'Internal: part of lifecycle.merge()';
 
+-- A person is brought once, by somebody else: of two who brought it the first counts. The tick, which may lock whoever has brought somebody,
+-- takes back what no longer counts; it finds it under the old id.
+CREATE FUNCTION lifecycle.merge_referrals(gone text, stays text) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+    AS $$
+BEGIN
+    UPDATE lifecycle.points_referral AS r SET withdrawn = true
+     WHERE (r.referrer, r.referred) IN ((gone, stays), (stays, gone));
+    UPDATE lifecycle.points_referral AS r SET withdrawn = true
+      FROM (SELECT p.referred FROM lifecycle.points_referral AS p
+             WHERE p.referred IN (gone, stays) AND NOT p.withdrawn ORDER BY p.referred_at, p.referral OFFSET 1) AS later
+     WHERE r.referred = later.referred;
+    UPDATE lifecycle.points_referral AS r SET referrer = stays WHERE r.referrer = gone AND r.referred <> stays;
+    -- The one that counts is the survivor's; if both have a row, they change places.
+    IF EXISTS (SELECT FROM lifecycle.points_referral AS r WHERE r.referred = gone AND NOT r.withdrawn) THEN
+        WITH both_rows AS (DELETE FROM lifecycle.points_referral AS r WHERE r.referred IN (gone, stays) RETURNING r.*)
+        INSERT INTO lifecycle.points_referral (referred, referral, referrer, referred_at, withdrawn)
+            SELECT CASE b.referred WHEN gone THEN stays ELSE gone END, b.referral, b.referrer, b.referred_at, b.withdrawn
+              FROM both_rows AS b ORDER BY b.referred;
+    END IF;
+    INSERT INTO lifecycle.referral_check (referred)
+        SELECT r.referred FROM lifecycle.points_referral AS r WHERE r.referred IN (gone, stays);
+END
+$$;
+COMMENT ON FUNCTION lifecycle.merge_referrals(text, text) IS 'Internal: part of lifecycle.merge()';
+
+-- A code that somebody has stays known: of two for one purpose, the one that is gone is revoked.
+CREATE FUNCTION lifecycle.merge_coupons(gone text, stays text) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+    AS $$
+DECLARE
+    twice text;
+BEGIN
+    FOR twice IN
+        SELECT c.code FROM lifecycle.coupon AS c
+          JOIN lifecycle.coupon AS k ON (k.offer, k.purpose) = (c.offer, c.purpose)
+         WHERE c.customer_id = gone AND k.customer_id = stays ORDER BY c.code_key
+    LOOP
+        PERFORM lifecycle.revoke_coupon(twice, 'merged');
+        UPDATE lifecycle.coupon AS c SET purpose = NULL WHERE c.code_key = lifecycle.normal_code(twice);
+    END LOOP;
+    UPDATE lifecycle.coupon AS c SET redeemed_by = stays WHERE c.redeemed_by = gone;
+END
+$$;
+COMMENT ON FUNCTION lifecycle.merge_coupons(text, text) IS 'Internal: part of lifecycle.merge()';
+
 -- Everything else that is kept by customer goes along, whatever it is. What both have (the same reward for the same thing) stays with whom it
 -- was merged into.
 CREATE FUNCTION lifecycle.merge_rows(gone text, stays text) RETURNS void
@@ -124,6 +170,8 @@ BEGIN
     INSERT INTO lifecycle.purchase_ledger (customer_id, source_id, kind, ids, at, amounts)
         SELECT stays, c.recent_source, 'order', c.recent_ids, c.recent_at, c.recent_amounts
           FROM lifecycle.customer AS c WHERE c.customer_id = gone AND c.recent_ids IS NOT NULL;
+    PERFORM lifecycle.merge_referrals(gone, stays);
+    PERFORM lifecycle.merge_coupons(gone, stays);
     PERFORM lifecycle.merge_rows(gone, stays);
     UPDATE lifecycle.customer AS c
        SET email = coalesce(c.email, g.email), phone = coalesce(c.phone, g.phone), first_name = coalesce(c.first_name, g.first_name),

@@ -77,6 +77,7 @@ BEGIN
     IF owner IS NULL OR owner = '' THEN
         RAISE EXCEPTION 'a coupon is issued to a customer' USING ERRCODE = 'null_value_not_allowed', HINT = 'Give the customer''s id.';
     END IF;
+    owner := lifecycle.merged_into(owner);
     -- Two who ask for the same purpose at the same time must get the same code: the second waits for the first.
     PERFORM FROM lifecycle.customer AS c WHERE c.customer_id = owner FOR UPDATE;
     IF reason IS NOT NULL THEN
@@ -155,7 +156,7 @@ BEGIN
        SET status = CASE WHEN o.codes = 'pool' THEN 'free' ELSE 'revoked' END,
            customer_id = NULL, purpose = NULL, reserved_until = NULL, issued_at = NULL, valid_until = 'infinity'
       FROM lifecycle.offer AS o
-     WHERE (c.customer_id, c.offer, c.purpose) = (release_coupon.customer_id, release_coupon.offer, release_coupon.purpose)
+     WHERE (c.customer_id, c.offer, c.purpose) = (lifecycle.merged_into(release_coupon.customer_id), release_coupon.offer, release_coupon.purpose)
        AND c.status IN ('reserved', 'issued') AND o.name = c.offer
     RETURNING c.code_key INTO released;
     RETURN released IS NOT NULL;
@@ -213,6 +214,7 @@ BEGIN
         RAISE EXCEPTION 'a coupon is redeemed for an order of a customer'
             USING ERRCODE = 'null_value_not_allowed', HINT = 'Give the ids of both.';
     END IF;
+    redeem_coupon.customer_id := lifecycle.merged_into(redeem_coupon.customer_id);
     -- The customer first, then the coupon: an order that names the coupon locks them in that order, too.
     PERFORM FROM lifecycle.customer AS c WHERE c.customer_id = redeem_coupon.customer_id FOR UPDATE;
     SELECT c.* INTO asked FROM lifecycle.coupon AS c WHERE c.code_key = lifecycle.normal_code(redeem_coupon.code) FOR UPDATE;

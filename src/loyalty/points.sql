@@ -242,6 +242,11 @@ CREATE TABLE lifecycle.referral_check (
 COMMENT ON TABLE lifecycle.referral_check IS 'Internal: customers that were brought and have bought or been refunded since';
 COMMENT ON COLUMN lifecycle.referral_check.referred IS 'The customer';
 
+CREATE FUNCTION lifecycle.merged_into(customer_id text) RETURNS text
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+    AS $$ SELECT coalesce((SELECT m.into_id FROM lifecycle.merged AS m WHERE m.customer_id = merged_into.customer_id), merged_into.customer_id) $$;
+COMMENT ON FUNCTION lifecycle.merged_into(text) IS 'Internal: who a customer is now: the one it was merged into, or itself';
+
 CREATE FUNCTION lifecycle.note_referrals(referrers text[], referrals text[], gone int[]) RETURNS void
     LANGUAGE sql SET search_path = pg_catalog, pg_temp
     AS $$
@@ -249,11 +254,12 @@ CREATE FUNCTION lifecycle.note_referrals(referrers text[], referrals text[], gon
       FROM unnest(referrers, referrals, gone) AS u (referrer, referral, is_gone)
      WHERE u.is_gone <> 0 AND (p.referrer, p.referral) = (u.referrer, u.referral);
     INSERT INTO lifecycle.points_referral AS p (referred, referral, referrer, referred_at)
-        SELECT DISTINCT ON (r.referred COLLATE "C") r.referred, r.referral, r.customer_id, r.referred_at
+        SELECT DISTINCT ON (w.referred COLLATE "C") w.referred, r.referral, r.customer_id, r.referred_at
           FROM unnest(referrers, referrals, gone) AS u (referrer, referral, is_gone)
           JOIN lifecycle.referral AS r ON (r.customer_id, r.referral) = (u.referrer, u.referral)
-         WHERE u.is_gone = 0 AND r.referred <> r.customer_id
-         ORDER BY r.referred COLLATE "C", r.referred_at
+         CROSS JOIN LATERAL lifecycle.merged_into(r.referred) AS w (referred)
+         WHERE u.is_gone = 0 AND w.referred <> r.customer_id
+         ORDER BY w.referred COLLATE "C", r.referred_at
         ON CONFLICT (referred) DO UPDATE SET withdrawn = false, referral = EXCLUDED.referral, referrer = EXCLUDED.referrer,
                                              referred_at = EXCLUDED.referred_at
          WHERE p.withdrawn OR (p.referrer, p.referral) = (EXCLUDED.referrer, EXCLUDED.referral);

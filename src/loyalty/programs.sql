@@ -26,6 +26,7 @@ BEGIN
     IF lifecycle.restoring() THEN
         RETURN NEW;
     END IF;
+    NEW.customer_id := lifecycle.merged_into(NEW.customer_id);
     IF NOT EXISTS (SELECT FROM lifecycle.tier AS t WHERE t.name = NEW.tier) THEN
         RAISE EXCEPTION 'tier "%" does not exist', NEW.tier
             USING ERRCODE = 'foreign_key_violation', HINT = 'Insert it into lifecycle.tier first.';
