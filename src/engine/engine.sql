@@ -123,8 +123,8 @@ BEGIN
     PERFORM lifecycle.note_config_change();
     IF kind = 'segment_entered' AND NEW.enroll_existing THEN
         -- Spread over the hours, so that nobody's mail server sees them all at once.
-        INSERT INTO lifecycle.enrolment (customer_id, scenario, anchor, anchor_at, next_due_at, enrolled_at)
-            SELECT m.customer_id, NEW.name, 'existing', m.starts_at, m.starts_at, lifecycle.now()
+        INSERT INTO lifecycle.enrolment (customer_id, scenario, anchor, anchor_at, version, next_due_at, enrolled_at)
+            SELECT m.customer_id, NEW.name, 'existing', m.starts_at, NEW.version, m.starts_at, lifecycle.now()
               FROM (SELECT m.customer_id,
                            lifecycle.now() + coalesce((row_number() OVER (ORDER BY m.entered_at, m.customer_id) - 1) / NEW.max_per_hour, 0) * interval '1 hour' AS starts_at
                       FROM lifecycle.segment_member AS m WHERE m.segment = wanted) AS m

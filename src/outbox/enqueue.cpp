@@ -31,11 +31,17 @@ pg::Statement write_messages{
            "                            'first_name', c.first_name, 'last_name', c.last_name, 'anchor', u.anchor,"
            "                            'content', t.content -> coalesce(m.locale, l.locale), 'tier', c.tier, 'benefits', r.benefits)) AS payload,"
            "                        u.due_at, u.expires_at"
-           "                   FROM unnest($1, $2, $3, $4, $5, $6, $8) AS u (customer_id, scenario, anchor, step, due_at, expires_at, variant)"
+           "                   FROM unnest($1, $2, $3, $4, $5, $6, $8, $9) AS u (customer_id, scenario, anchor, step, due_at, expires_at, variant, version)"
            "                   JOIN lifecycle.customer AS c USING (customer_id)"
            "                   JOIN lifecycle.scenario AS k ON k.name = u.scenario"
-           "                   JOIN lifecycle.step AS s ON s.scenario = u.scenario AND s.position = u.step"
-           "                   LEFT JOIN lifecycle.variant AS v ON (v.scenario, v.position, v.name) = (u.scenario, u.step, u.variant)"
+           "                  CROSS JOIN LATERAL (SELECT s.* FROM lifecycle.step AS s WHERE u.version = 0 AND (s.scenario, s.position) = (u.scenario, u.step)"
+           "                                      UNION ALL"
+           "                                      SELECT s.* FROM lifecycle.steps_of(u.scenario, u.version) AS s WHERE u.version > 0 AND s.position = u.step) AS s"
+           "                   LEFT JOIN LATERAL (SELECT v.* FROM lifecycle.variant AS v"
+           "                                       WHERE u.version = 0 AND (v.scenario, v.position, v.name) = (u.scenario, u.step, u.variant)"
+           "                                      UNION ALL"
+           "                                      SELECT v.* FROM lifecycle.variants_of(u.scenario, u.version) AS v"
+           "                                       WHERE u.version > 0 AND (v.position, v.name) = (u.step, u.variant)) AS v ON true"
            "                   CROSS JOIN LATERAL (SELECT coalesce(v.subject, s.subject) AS subject, coalesce(v.content, s.content) AS content) AS t"
            "                   LEFT JOIN lifecycle.tier AS r ON r.name = c.tier"
            "                   LEFT JOIN LATERAL (SELECT k.locale FROM unnest(ARRAY[c.locale, split_part(replace(c.locale, '_', '-'), '-', 1), 'en'])"
@@ -44,7 +50,7 @@ pg::Statement write_messages{
            "                                        WITH ORDINALITY AS k (locale, n) WHERE t.content ? k.locale ORDER BY k.n LIMIT 1) AS m ON true)"
            "             AS p) AS m",
     .types = {TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT4ARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZOID,
-              TEXTARRAYOID}};
+              TEXTARRAYOID, INT4ARRAYOID}};
 
 // SKIP LOCKED: an order never waits for a mailer. What a mailer has locked is on its way already.
 pg::Statement cancel_messages{
@@ -96,7 +102,7 @@ pg::Statement say_goodbye{
     .types = {TEXTARRAYOID, TIMESTAMPTZOID}};
 
 void write(const pg::Array<scenario::Message>& messages, Instant now) {
-    pg::Array<Datum> customers, scenarios, anchors, steps, due, expires, variants;
+    pg::Array<Datum> customers, scenarios, anchors, steps, due, expires, variants, versions;
     pg::Array<bool> no_variant;
     for (const scenario::Message& m : messages) {
         customers.push(m.customer);
@@ -107,10 +113,12 @@ void write(const pg::Array<scenario::Message>& messages, Instant now) {
         expires.push(TimestampTzGetDatum(m.expires));
         variants.push(m.variant);
         no_variant.push(m.variant == 0);
+        versions.push(Int32GetDatum(m.past_version));
     }
     Datum args[] = {pg::text_array(customers.span()), pg::text_array(scenarios.span()), pg::text_array(anchors.span()),
                     pg::int4_array(steps.span()), pg::instant_array(due.span()), pg::instant_array(expires.span()),
-                    TimestampTzGetDatum(now), pg::text_array(variants.span(), no_variant.data)};
+                    TimestampTzGetDatum(now), pg::text_array(variants.span(), no_variant.data),
+                    pg::int4_array(versions.span())};
     write_messages.run(args);
     bool any_later = false;
     for (const scenario::Message& m : messages) any_later |= m.position > 1;

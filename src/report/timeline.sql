@@ -85,7 +85,7 @@ BEGIN
                                       'stopped_by', CASE WHEN k.status = 'paused' THEN 'paused' ELSE coalesce(c.reason, g.reason) END)
               FROM lifecycle.enrolment AS e
               JOIN lifecycle.scenario AS k ON k.name = e.scenario
-              JOIN lifecycle.step AS s ON s.scenario = e.scenario AND s.position > coalesce(e.last_position, '-2147483648'::int)
+              JOIN LATERAL lifecycle.steps_of(e.scenario, e.version) AS s ON s.position > coalesce(e.last_position, '-2147483648'::int)
              CROSS JOIN LATERAL (SELECT lifecycle.counts_from(e, s) AS from_at) AS f
               LEFT JOIN LATERAL (SELECT c.reason FROM lifecycle.why_channels(person, e.scenario) AS c
                                   WHERE c.reason IS NOT NULL AND c.facts ->> 'channel' = s.channel AND c.facts ->> 'class' = s.class LIMIT 1) AS c ON true

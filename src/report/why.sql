@@ -153,10 +153,10 @@ BEGIN
                 WHEN o.status = 'leased' THEN o.leased_until
                 WHEN d.outcome IS NULL AND e.status = 'active' THEN w.due_at END
       FROM lifecycle.enrolment AS e
-     CROSS JOIN LATERAL (SELECT s.position FROM lifecycle.step AS s WHERE s.scenario = e.scenario
+     CROSS JOIN LATERAL (SELECT s.position FROM lifecycle.steps_of(e.scenario, e.version) AS s
                          UNION SELECT d.position FROM lifecycle.enrolment_step AS d
                                 WHERE (d.customer_id, d.scenario, d.anchor) = (e.customer_id, e.scenario, e.anchor)) AS p
-      LEFT JOIN lifecycle.step AS s ON s.scenario = e.scenario AND s.position = p.position
+      LEFT JOIN LATERAL lifecycle.steps_of(e.scenario, e.version) AS s ON s.position = p.position
       LEFT JOIN lifecycle.enrolment_step AS d
              ON (d.customer_id, d.scenario, d.anchor, d.position) = (e.customer_id, e.scenario, e.anchor, p.position)
       LEFT JOIN LATERAL (SELECT o.* FROM lifecycle.outbox AS o

@@ -23,21 +23,21 @@ pg::Statement read_deliveries{
            "  JOIN lifecycle.delivery AS d ON (d.customer_id, d.order_id) = (u.customer_id, u.order_id) GROUP BY u.n",
     .types = {TEXTARRAYOID, TEXTARRAYOID}};
 pg::Statement read_open{
-    .sql = "SELECT e.customer_id, e.scenario, e.anchor, e.anchor_at, e.last_position, e.next_due_at"
+    .sql = "SELECT e.customer_id, e.scenario, e.anchor, e.anchor_at, e.last_position, e.next_due_at, e.version"
            "  FROM lifecycle.enrolment AS e WHERE e.customer_id = ANY ($1) AND e.status = 'active' ORDER BY e.customer_id",
     .types = {TEXTARRAYOID}};
 pg::Statement write_enrolments{
     .sql = "INSERT INTO lifecycle.enrolment AS e"
-           " (customer_id, scenario, anchor, anchor_at, status, last_position, next_due_at, end_reason, enrolled_at, ended_at)"
-           " SELECT u.customer_id, u.scenario, u.anchor, u.anchor_at, u.status, NULLIF(u.last_position, -1), u.next_due_at,"
+           " (customer_id, scenario, anchor, anchor_at, version, status, last_position, next_due_at, end_reason, enrolled_at, ended_at)"
+           " SELECT u.customer_id, u.scenario, u.anchor, u.anchor_at, u.version, u.status, NULLIF(u.last_position, -1), u.next_due_at,"
            "        u.end_reason, $9, CASE WHEN u.status <> 'active' THEN $9 END"
-           "   FROM unnest($1, $2, $3, $4, $5, $6, $7, $8)"
-           "     AS u (customer_id, scenario, anchor, anchor_at, status, last_position, next_due_at, end_reason)"
+           "   FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $10)"
+           "     AS u (customer_id, scenario, anchor, anchor_at, status, last_position, next_due_at, end_reason, version)"
            " ON CONFLICT (customer_id, scenario, anchor) DO UPDATE SET status = EXCLUDED.status,"
            " last_position = EXCLUDED.last_position, next_due_at = EXCLUDED.next_due_at, end_reason = EXCLUDED.end_reason,"
            " ended_at = EXCLUDED.ended_at",
     .types = {TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID, TEXTARRAYOID, INT4ARRAYOID, TIMESTAMPTZARRAYOID,
-              TEXTARRAYOID, TIMESTAMPTZOID}};
+              TEXTARRAYOID, TIMESTAMPTZOID, INT4ARRAYOID}};
 pg::Statement write_decisions{
     .sql = "INSERT INTO lifecycle.enrolment_step (customer_id, scenario, anchor, position, outcome, reason, decided_at)"
            " SELECT u.*, $7 FROM unnest($1, $2, $3, $4, $5, $6) AS u",
@@ -111,16 +111,17 @@ void load_open(Work& work, Batch batch) {
         Enrolment e{};
         e.change = &batch[b];
         e.scenario_name = pg::cell(i, 2).value;
-        for (const Scenario& s : work.scenarios.list) {
-            if (pg::view(s.name) == pg::view(e.scenario_name)) e.scenario = &s;
-        }
         e.anchor = pg::cell(i, 3).value;
         e.anchor_at = DatumGetTimestampTz(pg::cell(i, 4).value);
         e.last_position = pg::cell(i, 5).null ? kNoPosition : DatumGetInt32(pg::cell(i, 5).value);
         e.next_due = pg::cell(i, 6).null ? rules::kNever : DatumGetTimestampTz(pg::cell(i, 6).value);
         e.delivered_at = rules::kNever;
+        e.version = DatumGetInt32(pg::cell(i, 7).value);
         e.status = "active";
         work.enrolments.push(e);
+    }
+    for (Enrolment& e : work.enrolments) {
+        if (!e.fresh) e.scenario = in_version(pg::view(e.scenario_name), e.version);
     }
 }
 
@@ -177,7 +178,8 @@ bool decide_step(Work& work, Enrolment& e, const Step& step, const rules::StepWi
     const char* reason = gate.reason != nullptr && strcmp(gate.reason, "quiet_hours") == 0 ? "window_passed" : gate.reason;
     if (reason == nullptr) {
         work.outgoing->messages.push({e.change->after.values[kCustomerId], e.scenario_name, e.anchor, step.position,
-                                      variant_of(e, step), work.scenarios.channels[step.channel].name == kSuppress, window.due, window.expires});
+                                      variant_of(e, step), work.scenarios.channels[step.channel].name == kSuppress, window.due, window.expires,
+                                      e.scenario->past ? e.version : 0});
         if (step.marketing && work.scenarios.channels[step.channel].capped) work.sent.push({e.change, step.channel, e.change->now});
     }
     work.decisions.push({&e, step.position, reason == nullptr ? "enqueued" : gate.held_out ? "would_send" : "skipped", reason});
@@ -249,7 +251,7 @@ void run(Work& work, Enrolment& e) {
         end(work, e, "exited", reason);
     } else if (exit_holds(e)) {
         end(work, e, "exited", "exited");
-    } else if (e.scenario->active) {
+    } else if (e.scenario->runs) {
         decide_steps(work, e);
     } else {
         e.touched = e.next_due != rules::kNever;
@@ -298,7 +300,7 @@ void note_in_rows(Batch batch, Work& work) {
 }
 
 void write(Work& work, Instant now) {
-    pg::Array<Datum> customers, scenarios, anchors, anchor_at, statuses, positions, due, reasons;
+    pg::Array<Datum> customers, scenarios, anchors, anchor_at, versions, statuses, positions, due, reasons;
     pg::Array<bool> no_due, no_reason;
     for (const Enrolment& e : work.enrolments) {
         if (!e.touched) continue;
@@ -306,6 +308,7 @@ void write(Work& work, Instant now) {
         scenarios.push(e.scenario_name);
         anchors.push(e.anchor);
         anchor_at.push(TimestampTzGetDatum(e.anchor_at));
+        versions.push(Int32GetDatum(e.version));
         statuses.push(pg::to_datum(e.status));
         positions.push(Int32GetDatum(e.last_position));
         no_due.push(e.next_due == rules::kNever);
@@ -317,7 +320,7 @@ void write(Work& work, Instant now) {
         Datum args[] = {pg::text_array(customers.span()), pg::text_array(scenarios.span()), pg::text_array(anchors.span()),
                         pg::instant_array(anchor_at.span()), pg::text_array(statuses.span()), pg::int4_array(positions.span()),
                         pg::instant_array(due.span(), no_due.data), pg::text_array(reasons.span(), no_reason.data),
-                        TimestampTzGetDatum(now)};
+                        TimestampTzGetDatum(now), pg::int4_array(versions.span())};
         write_enrolments.run(args);
     }
     if (work.decisions.empty()) return;

@@ -14,6 +14,7 @@ struct Message {
     bool suppresses;  // it is no message: the address gets no marketing any more
     Instant due;
     Instant expires;
+    int past_version;  // of a scenario that has changed since the enrolment; 0: the present one
 };
 
 // An enrolment that has ended before its time: what waits in the outbox for it loses its reason.

@@ -37,6 +37,7 @@ CREATE TABLE lifecycle.scenario (
     max_per_hour    int4,
     delivery        text,
     status          text NOT NULL DEFAULT 'draft',
+    version         int4 NOT NULL DEFAULT 0,
     CONSTRAINT scenario_pkey PRIMARY KEY (name),
     CONSTRAINT scenario_reentry_is_known CHECK (reentry IN ('once', 'once_per_anchor') OR reentry ~ '^every .'),
     CONSTRAINT scenario_holdout_is_a_share CHECK (holdout BETWEEN 0 AND 1),
@@ -44,7 +45,7 @@ CREATE TABLE lifecycle.scenario (
     CONSTRAINT scenario_goal_is_known CHECK (goal IN ('order_placed')),
     CONSTRAINT scenario_max_age_is_not_negative CHECK (max_age >= '0'),
     CONSTRAINT scenario_delivery_is_known CHECK (delivery IN ('at_least_once', 'at_most_once')),
-    CONSTRAINT scenario_status_is_known CHECK (status IN ('draft', 'active', 'paused'))
+    CONSTRAINT scenario_status_is_known CHECK (status IN ('draft', 'active', 'paused', 'draining'))
 );
 COMMENT ON TABLE lifecycle.scenario IS 'What is sent when: a trigger enrols a customer, the steps follow. Nothing is sent before status is active';
 COMMENT ON COLUMN lifecycle.scenario.name IS 'Its name';
@@ -60,7 +61,8 @@ COMMENT ON COLUMN lifecycle.scenario.goal IS 'order_placed: an order ends the en
 COMMENT ON COLUMN lifecycle.scenario.max_age IS 'What happened longer ago than this starts nothing: a backfilled history sends no mail';
 COMMENT ON COLUMN lifecycle.scenario.priority IS 'Mailers get messages of higher priority first';
 COMMENT ON COLUMN lifecycle.scenario.delivery IS 'What happens to a message whose mailer died with it: at_least_once (it goes out again, under the same key) or at_most_once (it becomes unknown); NULL: at_least_once for transactional steps, at_most_once for marketing';
-COMMENT ON COLUMN lifecycle.scenario.status IS 'draft: off; active: customers enrol and steps are sent; paused: nobody enrols and due steps wait';
+COMMENT ON COLUMN lifecycle.scenario.status IS 'draft: off; active: customers enrol and steps are sent; paused: nobody enrols and due steps wait; draining: nobody enrols, and those on the way go on to the end';
+COMMENT ON COLUMN lifecycle.scenario.version IS 'Counted up when what those on the way go through is changed: trigger, goal, exit_when, exclusion, steps or variants. 0: it has never been active';
 
 CREATE FUNCTION lifecycle.check_condition(condition text) RETURNS void
     LANGUAGE c
@@ -247,6 +249,7 @@ BEGIN
         DELETE FROM lifecycle.step AS s WHERE s.scenario = OLD.name;
     ELSE
         UPDATE lifecycle.step SET scenario = NEW.name WHERE scenario = OLD.name;
+        UPDATE lifecycle.scenario_version SET scenario = NEW.name, definition = definition || jsonb_build_object('name', NEW.name) WHERE scenario = OLD.name;
         UPDATE lifecycle.enrolment SET scenario = NEW.name WHERE scenario = OLD.name;
         UPDATE lifecycle.enrolment_step SET scenario = NEW.name WHERE scenario = OLD.name;
         UPDATE lifecycle.outbox SET scenario = NEW.name WHERE scenario = OLD.name;
@@ -289,6 +292,7 @@ CREATE TABLE lifecycle.enrolment (
     scenario      text NOT NULL,
     anchor        text NOT NULL,
     anchor_at     timestamptz NOT NULL,
+    version       int4 NOT NULL DEFAULT 1,
     status        text NOT NULL DEFAULT 'active',
     last_position int4,
     next_due_at   timestamptz,
@@ -303,6 +307,7 @@ COMMENT ON COLUMN lifecycle.enrolment.customer_id IS 'The customer';
 COMMENT ON COLUMN lifecycle.enrolment.scenario IS 'The scenario';
 COMMENT ON COLUMN lifecycle.enrolment.anchor IS 'What started it: id of the order or review, cart and its last change, product, name of the tier, instant, year, date. The same anchor never starts it twice';
 COMMENT ON COLUMN lifecycle.enrolment.anchor_at IS 'The instant from which the steps count';
+COMMENT ON COLUMN lifecycle.enrolment.version IS 'The version of the scenario that it started with and finishes on';
 COMMENT ON COLUMN lifecycle.enrolment.status IS 'active, completed (all steps done) or exited (before that)';
 COMMENT ON COLUMN lifecycle.enrolment.last_position IS 'The last step that has been decided; NULL: none yet';
 COMMENT ON COLUMN lifecycle.enrolment.next_due_at IS 'When the next step is due, or the last message''s window ends';

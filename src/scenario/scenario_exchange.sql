@@ -11,7 +11,7 @@ CREATE FUNCTION lifecycle.export_scenario(name text) RETURNS jsonb
 DECLARE
     document jsonb;
 BEGIN
-    SELECT lifecycle.as_document(to_jsonb(s)) || jsonb_build_object('steps', coalesce((
+    SELECT lifecycle.as_document(to_jsonb(s) - 'version') || jsonb_build_object('steps', coalesce((
                SELECT jsonb_agg(lifecycle.as_document(to_jsonb(t) - 'scenario') || coalesce((
                           SELECT jsonb_build_object('variants', jsonb_agg(lifecycle.as_document(to_jsonb(v) - 'scenario' - 'position') ORDER BY v.name))
                             FROM lifecycle.variant AS v WHERE (v.scenario, v.position) = (t.scenario, t.position) HAVING count(*) > 0), '{}')
@@ -77,7 +77,7 @@ BEGIN
         RAISE EXCEPTION 'the scenario to import has no name' USING ERRCODE = 'null_value_not_allowed', HINT = 'Say "name".';
     END IF;
     -- It starts when its steps are there, not before.
-    PERFORM lifecycle.put_definition('lifecycle.scenario', definition - 'steps' - 'status', '{name}', '{status}');
+    PERFORM lifecycle.put_definition('lifecycle.scenario', definition - 'steps' - 'status', '{name}', '{status,version}');
     DELETE FROM lifecycle.step AS t
      WHERE t.scenario = wanted AND NOT EXISTS (SELECT FROM jsonb_array_elements(steps) AS s WHERE s ->> 'position' = t.position::text);
     FOR step IN SELECT s FROM jsonb_array_elements(steps) AS s LOOP

@@ -1,5 +1,6 @@
 #include "scenario/scenarios.hpp"
 
+#include "pg/guard.hpp"
 #include "pg/memory.hpp"
 #include "pg/statement.hpp"
 #include "rules/arms.hpp"
@@ -14,23 +15,31 @@ pg::Statement read_channels{
     .sql = "SELECT c.name, coalesce(c.cap_per_day, -1), coalesce(c.cap_per_week, -1), coalesce(c.cap_per_month, -1),"
            "       (extract(epoch FROM c.quiet_from) / 60)::int4, (extract(epoch FROM c.quiet_until) / 60)::int4"
            "  FROM lifecycle.channel AS c ORDER BY c.name"};
+// With NULLs all scenarios that are not drafts; else one in a former version.
 pg::Statement read_scenarios{
     .sql = "SELECT s.name, split_part(s.trigger, ':', 1), substr(s.trigger, strpos(s.trigger || ':', ':') + 1), s.goal IS NOT NULL,"
            "       s.entry_filter, s.exit_when, s.exclusion, s.reentry, CASE WHEN s.reentry LIKE 'every %' THEN substr(s.reentry, 7)::interval END,"
-           "       s.max_age, round(s.holdout * 10000)::int4, s.status = 'active',"
-           "       CASE WHEN s.trigger LIKE 'date:%' THEN substr(s.trigger, 6)::timestamp END"
-           "  FROM lifecycle.scenario AS s WHERE s.status IN ('active', 'paused') ORDER BY s.name"};
+           "       s.max_age, round(s.holdout * 10000)::int4, s.status,"
+           "       CASE WHEN s.trigger LIKE 'date:%' THEN substr(s.trigger, 6)::timestamp END, s.version"
+           "  FROM (SELECT k.* FROM lifecycle.scenario AS k WHERE $1 IS NULL"
+           "        UNION ALL SELECT p.* FROM lifecycle.scenario_of($1, $2) AS p WHERE $1 IS NOT NULL) AS s"
+           " WHERE s.status <> 'draft' ORDER BY s.name",
+    .types = {TEXTOID, INT4OID}};
 pg::Statement read_steps{
     .sql = "SELECT t.scenario, t.position, t.counts_from = 'delivery', t.delay, t.not_after, t.class = 'marketing', c.consent, t.channel,"
            "       (extract(epoch FROM t.send_from) / 60)::int4, (extract(epoch FROM t.send_until) / 60)::int4,"
            "       (SELECT sum(1 << (array_position(ARRAY['mon', 'tue', 'wed', 'thu', 'fri', 'sat', 'sun'], d.day) - 1))::int4"
            "          FROM (SELECT DISTINCT u.day FROM unnest(t.send_days) AS u (day)) AS d), t.condition"
-           "  FROM lifecycle.step AS t JOIN lifecycle.scenario AS s ON s.name = t.scenario AND s.status IN ('active', 'paused')"
-           "  LEFT JOIN lifecycle.channel AS c ON c.name = t.channel ORDER BY t.scenario, t.position"};
+           "  FROM (SELECT k.* FROM lifecycle.step AS k WHERE $1 IS NULL"
+           "        UNION ALL SELECT p.* FROM lifecycle.steps_of($1, $2) AS p WHERE $1 IS NOT NULL) AS t"
+           "  LEFT JOIN lifecycle.channel AS c ON c.name = t.channel ORDER BY t.scenario, t.position",
+    .types = {TEXTOID, INT4OID}};
 pg::Statement read_variants{
-    .sql = "SELECT v.scenario, v.position, v.name, v.weight FROM lifecycle.variant AS v"
-           "  JOIN lifecycle.scenario AS s ON s.name = v.scenario AND s.status IN ('active', 'paused')"
-           " ORDER BY v.scenario, v.position, v.name"};
+    .sql = "SELECT v.scenario, v.position, v.name, v.weight"
+           "  FROM (SELECT k.* FROM lifecycle.variant AS k WHERE $1 IS NULL"
+           "        UNION ALL SELECT p.* FROM lifecycle.variants_of($1, $2) AS p WHERE $1 IS NOT NULL) AS v"
+           " ORDER BY v.scenario, v.position, v.name",
+    .types = {TEXTOID, INT4OID}};
 
 Trigger trigger_of(std::string_view kind) {
     constexpr std::pair<std::string_view, Trigger> kTriggers[] = {
@@ -49,6 +58,14 @@ int number_at(uint64 row, int column, int if_null) {
     auto [value, null] = pg::cell(row, column);
     return null ? if_null : DatumGetInt32(value);
 }
+
+// What to read: everything there is now, or one scenario in a former version.
+struct Wanted {
+    Datum args[2];
+    const char* nulls;  // "nn": everything
+
+    uint64 read(pg::Statement& statement) const { return statement.run(args, nulls); }
+};
 
 // Compiled when no result is being read any more: compiling runs statements of its own.
 struct Uncompiled {
@@ -84,8 +101,8 @@ void load_channels(Scenarios* all) {
     }
 }
 
-void load_scenarios(Scenarios* all, pg::Array<Uncompiled>* uncompiled) {
-    uint64 rows = read_scenarios.run();
+void load_scenarios(Scenarios* all, const Wanted& wanted, pg::Array<Uncompiled>* uncompiled) {
+    uint64 rows = wanted.read(read_scenarios);
     for (uint64 i = 0; i < rows; ++i) {
         Scenario s{};
         s.name_view = pg::text_cell(i, 1);
@@ -103,9 +120,13 @@ void load_scenarios(Scenarios* all, pg::Array<Uncompiled>* uncompiled) {
         if (s.reentry == Reentry::every) s.every = interval_at(i, 9);
         s.max_age = interval_at(i, 10);
         s.holdout = number_at(i, 11, 0);
-        s.active = DatumGetBool(pg::cell(i, 12).value);
+        auto status = pg::view(pg::cell(i, 12).value);
+        s.past = wanted.nulls == nullptr;
+        s.starts = !s.past && status == "active";
+        s.runs = status != "paused";
         if (s.trigger == Trigger::date) s.day = DatumGetTimestamp(pg::cell(i, 13).value);
-        if (s.active) {
+        s.version = number_at(i, 14, 0);
+        if (s.starts) {
             bool on_time = s.trigger == Trigger::cart_idle || s.trigger == Trigger::birthday || s.trigger == Trigger::date;
             all->any_on_time |= on_time;
             all->any_on_orders |= s.trigger == Trigger::order_placed;
@@ -115,8 +136,8 @@ void load_scenarios(Scenarios* all, pg::Array<Uncompiled>* uncompiled) {
     }
 }
 
-void load_steps(Scenarios* all, pg::Array<Uncompiled>* uncompiled) {
-    uint64 rows = read_steps.run();
+void load_steps(Scenarios* all, const Wanted& wanted, pg::Array<Uncompiled>* uncompiled) {
+    uint64 rows = wanted.read(read_steps);
     for (uint64 i = 0; i < rows; ++i) {
         Scenario* s = find(all, pg::view(pg::cell(i, 1).value));
         if (s == nullptr) continue;
@@ -141,13 +162,39 @@ void load_steps(Scenarios* all, pg::Array<Uncompiled>* uncompiled) {
     }
 }
 
-void load_variants(Scenarios* all) {
-    uint64 rows = read_variants.run();
+void load_variants(Scenarios* all, const Wanted& wanted) {
+    uint64 rows = wanted.read(read_variants);
     for (uint64 i = 0; i < rows; ++i) {
         Scenario* s = find(all, pg::view(pg::cell(i, 1).value));
         if (s == nullptr) continue;
         for (Step& step : s->steps) {
             if (step.position == number_at(i, 2, 0)) step.variants.push({pg::to_datum(pg::text_cell(i, 3)), number_at(i, 4, 0)});
+        }
+    }
+}
+
+// A condition that has ceased to work, because of a segment that is gone, say, does not hold: it must not cost the shop an order.
+Condition compile(std::string_view text) {
+    Condition condition = nullptr;
+    ErrorData* error = pg::protect([&] { condition = segment::compile_alone(text); });
+    if (error == nullptr) return condition;
+    ereport(WARNING, errcode(error->sqlerrcode), errmsg("a condition of a scenario does not work and counts as false: %s", error->message),
+            errdetail("It reads: %s", pg::to_cstring(text)));
+    return segment::compile_alone("false");
+}
+
+void load(Scenarios* all, const Wanted& wanted) {
+    pg::Array<Uncompiled> uncompiled;
+    load_scenarios(all, wanted, &uncompiled);
+    load_steps(all, wanted, &uncompiled);
+    load_variants(all, wanted);
+    for (const Uncompiled& u : uncompiled) {
+        Condition condition = compile(u.text);
+        Scenario& s = all->list[u.scenario];
+        if (u.of_scenario != nullptr) {
+            s.*u.of_scenario = condition;
+        } else {
+            s.steps[u.step].condition = condition;
         }
     }
 }
@@ -158,23 +205,27 @@ const Scenarios& refresh_scenarios() {
     if (scenarios.is_current()) return *scenarios.value;
     MemoryContext caller = scenarios.begin();
     auto* fresh = pg::make<Scenarios>();
-    pg::Array<Uncompiled> uncompiled;
     load_channels(fresh);
-    load_scenarios(fresh, &uncompiled);
-    load_steps(fresh, &uncompiled);
-    load_variants(fresh);
-    for (const Uncompiled& u : uncompiled) {
-        Condition condition = segment::compile_alone(u.text);
-        Scenario& s = fresh->list[u.scenario];
-        if (u.of_scenario != nullptr) {
-            s.*u.of_scenario = condition;
-        } else {
-            s.steps[u.step].condition = condition;
-        }
-    }
+    load(fresh, {{}, "nn"});
     MemoryContextSwitchTo(caller);
     scenarios.finish(fresh);
     return *fresh;
+}
+
+const Scenario* in_version(std::string_view name, int version) {
+    Scenarios* all = scenarios.value;
+    const Scenario* present = find(all, name);
+    if (present == nullptr || present->version == version) return present;
+    for (const Scenario* former : all->past) {
+        if (former->name_view == name && former->version == version) return former;
+    }
+    MemoryContext caller = MemoryContextSwitchTo(scenarios.kept);
+    auto* former = pg::make<Scenarios>();
+    former->channels = all->channels;
+    load(former, {{pg::to_datum(name), Int32GetDatum(version)}, nullptr});
+    if (!former->list.empty()) all->past.push(&former->list[0]);
+    MemoryContextSwitchTo(caller);
+    return former->list.empty() ? present : &former->list[0];
 }
 
 }  // namespace lifecycle::scenario

@@ -58,14 +58,18 @@ struct Scenario {
     Interval every;
     Interval max_age;
     int holdout;  // in 1/10 000
-    bool active;  // else paused
+    int version;
+    bool past;    // replaced: whoever began on it goes on, nobody begins any more
+    bool starts;  // customers enrol
+    bool runs;    // those on the way go on; else they wait
     bool waits_for_delivery;
     pg::Array<Step> steps;
 };
 
-// Scenarios that are active or paused.
+// Scenarios that are not drafts.
 struct Scenarios {
     pg::Array<Scenario> list;
+    pg::Array<const Scenario*> past;  // former versions that somebody is still on the way through, as far as they have been met
     pg::Array<Channel> channels;
     bool any_on_orders;      // an active one starts on order_placed
     bool any_on_happenings;  // or on something else that the shop says
@@ -75,5 +79,8 @@ struct Scenarios {
 
 // Read anew if the configuration has changed: at the start of a batch only.
 const Scenarios& refresh_scenarios();
+
+// The scenario in the version that an enrolment began on; nullptr: it is a draft or not there any more. May run statements.
+const Scenario* in_version(std::string_view name, int version);
 
 }  // namespace lifecycle::scenario

@@ -18,6 +18,7 @@ void start(Work& work, Change& change, const Scenario& scenario, Datum anchor, I
     e.scenario_name = scenario.name;
     e.anchor = anchor;
     e.anchor_at = at;
+    e.version = scenario.version;
     e.delivered_at = e.next_due = rules::kNever;
     e.last_position = kNoPosition;
     e.status = "active";
@@ -169,7 +170,7 @@ const char* overtaken(const Enrolment& e) {
 
 void start_scenarios(Work& work, Change& change) {
     for (const Scenario& s : work.scenarios.list) {
-        if (!s.active) continue;
+        if (!s.starts) continue;
         switch (s.trigger) {
             case Trigger::order_placed:
                 for (const Fact& order : change.orders_taken_in) start(work, change, s, pg::to_datum(order.id), order.at);
@@ -226,7 +227,7 @@ Instant next_start(const Scenarios& all, const Change& change) {
     Instant next = rules::kNever;
     const Row& row = change.after;
     for (const Scenario& s : all.list) {
-        if (!s.active) continue;
+        if (!s.starts) continue;
         Instant at = rules::kNever;
         if (s.trigger == Trigger::cart_idle) {
             at = idle_at(s, row);

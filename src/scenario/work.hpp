@@ -14,6 +14,7 @@ struct Enrolment {
     Datum scenario_name;
     Datum anchor;
     Instant anchor_at;
+    int version;               // of the scenario, that it began on
     Instant delivered_at;      // of the order that is the anchor; kNever: not known
     int last_position;
     Instant next_due;
