@@ -12,6 +12,8 @@ bool clock_is_frozen() { return frozen_at != DT_NOBEGIN; }
 
 void freeze_clock(TimestampTz instant) { frozen_at = instant; }
 
+TimestampTz frozen_clock() { return frozen_at; }
+
 bool parse_clock(const char* value, TimestampTz* result) {
     if (value == nullptr || *value == '\0') {
         *result = DT_NOBEGIN;

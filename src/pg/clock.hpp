@@ -13,6 +13,8 @@ bool clock_is_frozen();
 // For the setting lifecycle.clock. An empty text parses as DT_NOBEGIN, which means: not frozen.
 bool parse_clock(const char* value, TimestampTz* result);
 void freeze_clock(TimestampTz instant);
+// What freeze_clock() was told last.
+TimestampTz frozen_clock();
 
 // t + n units of a calendar or clock interval, in the zone now in force (see use_zone).
 rules::Instant add_interval(rules::Instant t, const Interval* span);

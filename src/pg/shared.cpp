@@ -1,5 +1,7 @@
 #include "pg/shared.hpp"
 
+#include "pg/rehearsal.hpp"
+
 namespace lifecycle::pg {
 
 namespace {
@@ -71,7 +73,7 @@ void request_shared_memory() {
 }
 
 void wake_worker_at_commit(rules::Instant due) {
-    if (state == nullptr) return;
+    if (state == nullptr || is_rehearsing()) return;
     register_callback();
     if (due < due_at_commit) due_at_commit = due;
 }

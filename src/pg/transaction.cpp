@@ -1,5 +1,7 @@
 #include "pg/transaction.hpp"
 
+#include "pg/rehearsal.hpp"
+
 namespace lifecycle::pg {
 
 namespace {
@@ -51,6 +53,7 @@ void at_transaction_end(const TransactionEnd& asked) {
 }
 
 void notify_at_commit(const char* channel) {
+    if (is_rehearsing()) return;
     channel_to_notify = channel;
     register_callbacks();
 }
