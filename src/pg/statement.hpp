@@ -24,6 +24,9 @@ struct Statement {
     uint64 run_under(Snapshot snapshot, std::span<const Datum> args = {});
 };
 
+// At load: our statements are planned for large tables, whatever the size of the tables at the time.
+void install_planner();
+
 void open_spi();
 void close_spi();
 

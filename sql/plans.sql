@@ -1,0 +1,24 @@
+-- The plans of our statements are made once and kept. Those made while the tables were empty still look rows up when they have grown in
+-- the same session, and do not go through a table for each batch of customers.
+SET timezone = 'UTC';
+SET client_min_messages = 'warning';
+SET lifecycle.clock = '2026-03-01 12:00+00';
+CREATE EXTENSION pg_lifecycle;
+SELECT lifecycle.install_playbook();
+CREATE TABLE orders (id int, customer_id int, total numeric, placed_at timestamptz);
+SELECT lifecycle.attach('orders', 'order',
+    '{"order": "id", "customer": "customer_id", "amount": "total", "placed_at": "placed_at"}');
+
+-- Two orders each of 12,000 customers, who come in three batches.
+VACUUM (ANALYZE);  -- which leaves the impression that they stay empty
+BEGIN;
+INSERT INTO orders SELECT n, n % 12000, 10, timestamptz '2025-01-01' + n * interval '10 minutes' FROM generate_series(1, 24000) AS n;
+UPDATE orders SET placed_at = placed_at + interval '1 day';
+SELECT relname, seq_tup_read + idx_tup_fetch AS rows_read
+  FROM pg_stat_xact_user_tables
+ WHERE schemaname = 'lifecycle' AND seq_tup_read + idx_tup_fetch > 4 * 12000;
+COMMIT;
+SELECT count(*), sum(order_count) FROM lifecycle.customer;
+
+DROP EXTENSION pg_lifecycle CASCADE;
+DROP TABLE orders;
