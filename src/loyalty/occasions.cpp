@@ -32,10 +32,11 @@ pg::Statement note_referred{
 struct Gathering {
     const Points& points;
     pg::Array<Occasion>& into;
+    bool nobody_has_points = pg::is_empty(pg::table_oid(pg::Table::points_entry));
     pg::TableWriter* entries = nullptr;
 
     bool has_entries(const Change& change, std::string_view reference) {
-        if (!change.existed) return false;
+        if (!change.existed || nobody_has_points) return false;
         if (entries == nullptr) entries = pg::open_writer(pg::table_oid(pg::Table::points_entry));
         Datum key[] = {change.after.values[kCustomerId], pg::to_datum(reference)};
         ItemPointerData row;

@@ -11,6 +11,7 @@ enum class Table {
     segment, tier, loyalty_program, scenario, step, channel, shop,                 // configuration
     source,
     points_lot, points_entry,  // written directly
+    quarantine,
     count
 };
 

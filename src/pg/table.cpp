@@ -38,6 +38,13 @@ TupleTableSlot* make_slot(TableWriter* w) {
 
 }  // namespace
 
+bool is_empty(Oid table) {
+    Relation relation = table_open(table, AccessShareLock);
+    bool empty = RelationGetNumberOfBlocks(relation) == 0;
+    table_close(relation, NoLock);
+    return empty;
+}
+
 TableWriter* open_writer(Oid table) {
     auto* w = static_cast<TableWriter*>(palloc0(sizeof(TableWriter)));
     w->relation = table_open(table, RowExclusiveLock);

@@ -20,6 +20,8 @@ struct TableWriter {
     TupleTableSlot* found;
 };
 
+bool is_empty(Oid table);  // has never had a row, or none since TRUNCATE
+
 TableWriter* open_writer(Oid table);
 void close_writer(TableWriter* writer);  // flushes
 

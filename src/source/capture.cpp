@@ -12,6 +12,7 @@
 #include "pg/fault.hpp"
 #include "pg/guard.hpp"
 #include "pg/settings.hpp"
+#include "source/changes.hpp"
 #include "source/members.hpp"
 #include "source/pending.hpp"
 #include "source/quarantine.hpp"
@@ -136,6 +137,7 @@ void capture(TriggerData* trigger) {
     TriggerEvent event = trigger->tg_event;
     bool truncates = TRIGGER_FIRED_BY_TRUNCATE(event);
     note_statement(truncates);
+    if (leaves_facts_alone(trigger)) return;
     if (!truncates && is_putting_off(TRIGGER_FIRED_FOR_ROW(event)) && put_off(trigger)) return;
     settle_pending();  // what was said before comes first
     process_at_once(trigger);

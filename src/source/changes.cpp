@@ -1,6 +1,9 @@
 #include "source/changes.hpp"
 
+#include "pg/catalog.hpp"
+#include "pg/guard.hpp"
 #include "pg/money.hpp"
+#include "pg/table.hpp"
 #include "source/backfill.hpp"
 #include "source/inbox.hpp"
 #include "source/quarantine.hpp"
@@ -128,6 +131,30 @@ void turn_to(Intake* intake, const char* name, bool now) {
     intake->reader.source = find_source(name);
     intake->backfilling = !now && is_backfilling(name);
     intake->to_inbox = intake->backfilling || (intake->reader.source->async && !now);
+    intake->reader.source->at_once = !now && !intake->to_inbox;
+}
+
+bool leaves_facts_alone(TriggerData* trigger) {
+    if (!TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) || TRIGGER_FIRED_FOR_ROW(trigger->tg_event)) return false;
+    bool same = false;
+    ErrorData* error = pg::attempt([&] {
+        const Source* source = source_at_hand(trigger->tg_trigger->tgargs[0]);
+        bool simple = source != nullptr && source->at_once && source->relation == RelationGetRelid(trigger->tg_relation) &&
+                      pg::is_empty(pg::table_oid(pg::Table::quarantine));
+        if (!simple) return;
+        Layout before = make_layout(source, trigger->tg_relation);
+        Layout after = make_layout(source, trigger->tg_relation);
+        tuplestore_rescan(trigger->tg_oldtable);
+        tuplestore_rescan(trigger->tg_newtable);
+        same = true;
+        while (same && tuplestore_gettupleslot(trigger->tg_oldtable, true, false, before.raw)) {
+            CHECK_FOR_INTERRUPTS();
+            same = tuplestore_gettupleslot(trigger->tg_newtable, true, false, after.raw) && reads_the_same(source, before.raw, after.raw);
+        }
+        drop_layout(before);
+        drop_layout(after);
+    });
+    return same && error == nullptr;
 }
 
 void read_change(Intake* intake, TupleTableSlot* before, TupleTableSlot* after) {

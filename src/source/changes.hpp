@@ -43,6 +43,9 @@ Intake make_intake(MemoryContext context);
 // The source whose changes come next; an error if it is not attached or its mapping has ceased to work. With `now`, they are taken in
 // even if the source is asynchronous or its backfill is not done.
 void turn_to(Intake* intake, const char* source, bool now = false);
+// Whether an UPDATE has touched nothing that the source reads, as far as that can be told without a subtransaction and a look at what
+// is held back: so it is with most updates of a shop.
+bool leaves_facts_alone(TriggerData* trigger);
 // A row has come (before: nullptr), gone (after: nullptr) or changed.
 void read_change(Intake* intake, TupleTableSlot* before, TupleTableSlot* after);
 void finish(Intake* intake);

@@ -179,6 +179,13 @@ Source* find_source(const char* name) {
     return fresh;
 }
 
+const Source* source_at_hand(const char* name) {
+    for (const Cached& c : cache) {
+        if (c.source->name == name && c.sources == pg::source_generation() && c.config == pg::config_generation()) return c.source;
+    }
+    return nullptr;
+}
+
 void forget_outdated_sources() {
     for (MemoryContext memory : outdated) MemoryContextDelete(memory);
     outdated.clear();

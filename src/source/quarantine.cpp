@@ -4,10 +4,12 @@
 #include "customer/log.hpp"
 #include "customer/shop.hpp"
 #include "engine/engine.hpp"
+#include "pg/catalog.hpp"
 #include "pg/fault.hpp"
 #include "pg/guard.hpp"
 #include "pg/money.hpp"
 #include "pg/statement.hpp"
+#include "pg/table.hpp"
 #include "source/inbox.hpp"
 #include "source/retry.hpp"
 
@@ -106,6 +108,7 @@ void quarantine(std::string_view source, std::span<const BadRow> rows) {
 }
 
 bool has_quarantined(std::string_view source) {
+    if (pg::is_empty(pg::table_oid(pg::Table::quarantine))) return false;
     bool any = false;
     pg::as_owner([&] {
         pg::open_spi();

@@ -19,6 +19,7 @@ struct Source {
     ExprState* filter;             // nullptr: every row counts
     Bitmapset* columns;            // what mapping and filter read
     bool async;                    // changes go to the inbox
+    bool at_once;                  // when it was last turned to, no inbox and no backfill stood between it and its facts
     MemoryContext memory;
 };
 
@@ -27,6 +28,9 @@ Source* compile_source(std::string_view name, Relation relation, std::string_vie
 
 // The attached source of that name, compiled once per session and again when the table's definition has changed.
 Source* find_source(const char* name);
+
+// The same, if it need not be compiled and nothing it depends on has changed; else nullptr.
+const Source* source_at_hand(const char* name);
 
 // To be called when a transaction has ended: nobody uses a source that was compiled again meanwhile.
 void forget_outdated_sources();
