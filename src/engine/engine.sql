@@ -132,7 +132,7 @@ BEGIN
         UPDATE lifecycle.customer AS c SET open_enrolments = c.open_enrolments + 1, enrolment_due_at = least(c.enrolment_due_at, e.next_due_at)
           FROM lifecycle.enrolment AS e
          WHERE e.customer_id = c.customer_id AND e.scenario = NEW.name AND e.anchor = 'existing' AND e.status = 'active' AND e.enrolled_at = lifecycle.now();
-    ELSIF kind NOT IN ('cart_idle', 'birthday', 'date') THEN
+    ELSIF kind NOT IN ('cart_idle', 'birthday', 'date', 'points_expiring') THEN
         RETURN NULL;
     END IF;
     -- Whoever time will start it for has to be looked at when that time comes.
@@ -140,7 +140,7 @@ BEGIN
         SELECT array_agg(c.customer_id) INTO customers
           FROM (SELECT c.customer_id FROM lifecycle.customer AS c
                  WHERE c.customer_id > last
-                   AND CASE kind WHEN 'cart_idle' THEN c.cart_id IS NOT NULL WHEN 'birthday' THEN c.birthday IS NOT NULL
+                   AND CASE kind WHEN 'cart_idle' THEN c.cart_id IS NOT NULL WHEN 'birthday' THEN c.birthday IS NOT NULL WHEN 'points_expiring' THEN c.points > 0
                                  WHEN 'date' THEN true ELSE c.enrolment_due_at IS NOT NULL END
                  ORDER BY c.customer_id LIMIT 1000) AS c;
         EXIT WHEN customers IS NULL;

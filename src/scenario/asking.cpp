@@ -43,7 +43,7 @@ void ask_about_steps(Change& change, std::string_view name, Put&& put) {
     const Scenario* scenario = find_scenario(all, name);
     if (scenario == nullptr) return;
     Outgoing outgoing;
-    Work work{all, {}, {}, {}, 0, &outgoing};
+    Work work{all, {}, {}, {}, 0, &outgoing, {}};
     Enrolment e{};
     e.change = &change;
     e.scenario = scenario;
@@ -53,7 +53,9 @@ void ask_about_steps(Change& change, std::string_view name, Put&& put) {
     e.delivered_at = e.next_due = rules::kNever;
     work.enrolments.push(e);
     load_sent(work, {&change, 1});
-    for (const Step& step : scenario->steps) put(step, ask_gates(work, work.enrolments[0], step));
+    for (const Step& step : scenario->steps) {
+        if (step.sends) put(step, ask_gates(work, work.enrolments[0], step));
+    }
 }
 
 }  // namespace
@@ -84,7 +86,7 @@ LIFECYCLE_FUNCTION(lifecycle_holds) {
     bool held = false;
     auto condition = pg::view(PG_GETARG_DATUM(1));
     scenario::with_customer(pg::view(PG_GETARG_DATUM(0)),
-                            [&](Change& change) { held = segment::holds(*segment::compile_alone(condition), change); });
+                            [&](Change& change) { held = segment::holds(*segment::compile_condition(condition), change); });
     PG_RETURN_BOOL(held);
 }
 

@@ -23,31 +23,26 @@ pg::Statement read_deliveries{
            "  JOIN lifecycle.delivery AS d ON (d.customer_id, d.order_id) = (u.customer_id, u.order_id) GROUP BY u.n",
     .types = {TEXTARRAYOID, TEXTARRAYOID}};
 pg::Statement read_open{
-    .sql = "SELECT e.customer_id, e.scenario, e.anchor, e.anchor_at, e.last_position, e.next_due_at, e.version"
+    .sql = "SELECT e.customer_id, e.scenario, e.anchor, e.anchor_at, e.last_position, e.next_due_at, e.version, e.last_at, e.context"
            "  FROM lifecycle.enrolment AS e WHERE e.customer_id = ANY ($1) AND e.status = 'active' ORDER BY e.customer_id",
     .types = {TEXTARRAYOID}};
 pg::Statement write_enrolments{
     .sql = "INSERT INTO lifecycle.enrolment AS e"
-           " (customer_id, scenario, anchor, anchor_at, version, status, last_position, next_due_at, end_reason, enrolled_at, ended_at)"
+           " (customer_id, scenario, anchor, anchor_at, version, status, last_position, next_due_at, end_reason, enrolled_at, ended_at,"
+           "  last_at, context)"
            " SELECT u.customer_id, u.scenario, u.anchor, u.anchor_at, u.version, u.status, NULLIF(u.last_position, -1), u.next_due_at,"
-           "        u.end_reason, $9, CASE WHEN u.status <> 'active' THEN $9 END"
-           "   FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $10)"
-           "     AS u (customer_id, scenario, anchor, anchor_at, status, last_position, next_due_at, end_reason, version)"
+           "        u.end_reason, $9, CASE WHEN u.status <> 'active' THEN $9 END, u.last_at, u.context"
+           "   FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $10, $11, $12)"
+           "     AS u (customer_id, scenario, anchor, anchor_at, status, last_position, next_due_at, end_reason, version, last_at, context)"
            " ON CONFLICT (customer_id, scenario, anchor) DO UPDATE SET status = EXCLUDED.status,"
            " last_position = EXCLUDED.last_position, next_due_at = EXCLUDED.next_due_at, end_reason = EXCLUDED.end_reason,"
-           " ended_at = EXCLUDED.ended_at",
+           " ended_at = EXCLUDED.ended_at, last_at = EXCLUDED.last_at",
     .types = {TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID, TEXTARRAYOID, INT4ARRAYOID, TIMESTAMPTZARRAYOID,
-              TEXTARRAYOID, TIMESTAMPTZOID, INT4ARRAYOID}};
+              TEXTARRAYOID, TIMESTAMPTZOID, INT4ARRAYOID, TIMESTAMPTZARRAYOID, JSONBARRAYOID}};
 pg::Statement write_decisions{
     .sql = "INSERT INTO lifecycle.enrolment_step (customer_id, scenario, anchor, position, outcome, reason, decided_at)"
            " SELECT u.*, $7 FROM unnest($1, $2, $3, $4, $5, $6) AS u",
     .types = {TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT4ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TIMESTAMPTZOID}};
-
-// The channel of steps that say goodbye: nothing goes out on it.
-constexpr std::string_view kSuppress = "suppress";
-
-// How long an enrolment waits for a delivery that nobody reports.
-constexpr Interval kLongestDelivery{.time = 0, .day = 90, .month = 0};
 
 bool same_anchor(const Enrolment& a, const Enrolment& b) {
     return a.change == b.change && a.scenario == b.scenario && pg::view(a.anchor) == pg::view(b.anchor);
@@ -79,21 +74,16 @@ void admit(Work& work) {
         bool out = known[i];
         for (size_t k = 0; k < kept && !out; ++k) {  // twice in this very batch
             const Enrolment& other = work.enrolments[k];
-            out = same_anchor(e, other) || (e.change == other.change && e.scenario == other.scenario && e.scenario->reentry != Reentry::once_per_anchor);
+            out = same_anchor(e, other) || (e.change == other.change && e.scenario == other.scenario &&
+                                             (e.scenario->reentry == Reentry::once || e.scenario->reentry == Reentry::every));
         }
         if (!out && e.scenario->entry_filter != nullptr) {
             pg::use_zone(customer::zone_of(e.change->after));
-            out = !segment::holds(*e.scenario->entry_filter, *e.change);
+            out = !segment::holds(*e.scenario->entry_filter, *e.change, e.context);
         }
         if (!out) work.enrolments[kept++] = work.enrolments[i];
     }
     work.enrolments.size = kept;
-}
-
-bool concerns_open_enrolments(const Change& change) {
-    if (DatumGetInt32(change.before.values[kOpenEnrolments]) == 0) return false;
-    return change.before.instant(kEnrolmentDueAt, rules::kNever) <= change.now || !change.facts.empty() || !change.moments.empty() ||
-           change.replay;
 }
 
 void load_open(Work& work, Batch batch) {
@@ -117,6 +107,9 @@ void load_open(Work& work, Batch batch) {
         e.next_due = pg::cell(i, 6).null ? rules::kNever : DatumGetTimestampTz(pg::cell(i, 6).value);
         e.delivered_at = rules::kNever;
         e.version = DatumGetInt32(pg::cell(i, 7).value);
+        e.last_at = pg::cell(i, 8).null ? e.anchor_at : DatumGetTimestampTz(pg::cell(i, 8).value);
+        e.context = pg::cell(i, 9).null ? Datum{0} : pg::cell(i, 9).value;
+        e.awaited_at = rules::kNever;
         e.status = "active";
         work.enrolments.push(e);
     }
@@ -126,12 +119,15 @@ void load_open(Work& work, Batch batch) {
 }
 
 bool goal_met(const Enrolment& e) {
-    if (!e.scenario->ends_with_order) return false;
-    for (const Fact& order : e.change->orders_taken_in) {
-        if (order.at >= e.anchor_at) return true;
-    }
+    const Scenario& s = *e.scenario;
+    const Change& change = *e.change;
+    if (s.goal.kind == FactKind::count) return false;
+    pg::use_zone(customer::zone_of(change.after));
+    Instant until = s.goal_has_end ? pg::add_interval(e.anchor_at, &s.goal_within) : rules::kNever;
+    if (happened_now(change, s.goal, e.anchor_at, until) != rules::kNever) return true;
     // An order that was placed earlier and arrives late ends it too, if it is news.
-    return e.change->after.instant(kLastOrderAt, rules::kBeginning) > e.change->before.instant(kLastOrderAt, rules::kBeginning);
+    Instant last = change.after.instant(kLastOrderAt, rules::kBeginning);
+    return s.goal.kind == FactKind::order && last > change.before.instant(kLastOrderAt, rules::kBeginning) && last < until;
 }
 
 // The last delivery of the orders whose enrolments count from it.
@@ -141,7 +137,7 @@ void load_deliveries(Work& work) {
     for (Enrolment& e : work.enrolments) {
         if (e.scenario == nullptr || !e.scenario->waits_for_delivery) continue;
         customers.push(e.change->after.values[kCustomerId]);
-        orders.push(e.anchor);
+        orders.push(pg::to_datum(subject_of(e)));
         waiting.push(&e);
     }
     if (waiting.empty()) return;
@@ -150,94 +146,10 @@ void load_deliveries(Work& work) {
     for (uint64 i = 0; i < rows; ++i) waiting[DatumGetInt64(pg::cell(i, 1).value) - 1]->delivered_at = DatumGetTimestampTz(pg::cell(i, 2).value);
 }
 
-void end(Work& work, Enrolment& e, const char* status, const char* reason) {
-    e.status = status;
-    e.end_reason = reason;
-    e.next_due = rules::kNever;
-    e.touched = true;
-    if (reason != nullptr)
-        work.outgoing->ended.push({e.change->after.values[kCustomerId], e.scenario_name, e.anchor, pg::to_datum(reason)});
-}
-
-Datum variant_of(const Enrolment& e, const Step& step) {
-    if (step.variants.empty()) return 0;
-    pg::Array<int> weights;
-    for (const Variant& v : step.variants) weights.push(v.weight);
-    int chosen = rules::choose(step.salt, e.change->customer_id, weights.span());
-    return chosen < 0 ? Datum{0} : step.variants[chosen].name;
-}
-
-// Decides one step that is due. False: not yet; `wait` says when to ask again.
-bool decide_step(Work& work, Enrolment& e, const Step& step, const rules::StepWindow& window, Instant* wait) {
-    Gate gate = ask_gates(work, e, step);
-    if (gate.wait > e.change->now && gate.wait < window.expires) {
-        *wait = gate.wait;
-        return false;
-    }
-    // What is put off until its window has passed has missed it, unless a cap is the cause.
-    const char* reason = gate.reason != nullptr && strcmp(gate.reason, "quiet_hours") == 0 ? "window_passed" : gate.reason;
-    if (reason == nullptr) {
-        work.outgoing->messages.push({e.change->after.values[kCustomerId], e.scenario_name, e.anchor, step.position,
-                                      variant_of(e, step), work.scenarios.channels[step.channel].name == kSuppress, window.due, window.expires,
-                                      e.scenario->past ? e.version : 0});
-        if (step.marketing && work.scenarios.channels[step.channel].capped) work.sent.push({e.change, step.channel, e.change->now});
-    }
-    work.decisions.push({&e, step.position, reason == nullptr ? "enqueued" : gate.held_out ? "would_send" : "skipped", reason});
-    e.last_position = step.position;
-    e.touched = true;
-    return true;
-}
-
-void decide_steps(Work& work, Enrolment& e) {
-    const Change& change = *e.change;
-    pg::use_zone(customer::zone_of(change.after));
-    pg::Array<rules::StepWindow> windows;
-    pg::Array<const Step*> steps;
-    for (const Step& step : e.scenario->steps) {
-        if (step.position <= e.last_position) continue;
-        Instant from = step.from_delivery ? e.delivered_at : e.anchor_at;
-        bool known = from != rules::kNever;
-        windows.push({known ? pg::add_interval(from, &step.delay) : rules::kNever,
-                      known && step.has_not_after ? pg::add_interval(from, &step.not_after) : rules::kNever});
-        steps.push(&step);
-    }
-    rules::StepDecision decision = rules::decide(windows.span(), 0, change.now);
-    Instant message_ends = rules::kBeginning;
-    Instant wait = rules::kNever;
-    for (size_t i = 0; i < decision.next; ++i) {
-        if (i != decision.send) {
-            if (decision.send != rules::kNoStep && i > decision.send) break;
-            work.decisions.push({&e, steps[i]->position, "skipped", change.now < windows[i].expires ? "superseded" : "window_passed"});
-            e.last_position = steps[i]->position;
-            e.touched = true;
-        } else if (!decide_step(work, e, *steps[i], windows[i], &wait)) {
-            break;
-        } else if (work.decisions[work.decisions.size - 1].reason == nullptr) {
-            message_ends = windows[i].expires;
-        }
-    }
-    if (decision.next < windows.size) {
-        Instant due = windows[decision.next].due;
-        // A delivery that nobody has reported yet; and perhaps nobody ever will.
-        if (due == rules::kNever) due = pg::add_interval(e.anchor_at, &kLongestDelivery);
-        if (due > change.now) wait = Min(wait, due);
-    } else if (wait == rules::kNever && message_ends > change.now) {
-        wait = message_ends;  // until its window ends, the last message can still lose its reason
-    } else if (windows.empty() && e.next_due > change.now) {
-        wait = e.next_due;
-    }
-    if (wait == rules::kNever) {
-        end(work, e, "completed", nullptr);
-    } else {
-        e.touched |= e.next_due != wait;
-        e.next_due = wait;
-    }
-}
-
 bool exit_holds(const Enrolment& e) {
     if (e.scenario->exit_when == nullptr) return false;
     pg::use_zone(customer::zone_of(e.change->after));
-    return segment::holds(*e.scenario->exit_when, *e.change);
+    return segment::holds(*e.scenario->exit_when, *e.change, e.context);
 }
 
 void run(Work& work, Enrolment& e) {
@@ -247,7 +159,7 @@ void run(Work& work, Enrolment& e) {
     }
     if (goal_met(e)) {
         end(work, e, "exited", "goal_met");
-    } else if (const char* reason = reason_gone(e)) {
+    } else if (const char* reason = reason_gone(work, e)) {
         end(work, e, "exited", reason);
     } else if (exit_holds(e)) {
         end(work, e, "exited", "exited");
@@ -287,7 +199,7 @@ void note_in_rows(Batch batch, Work& work) {
         }
         if (work.scenarios.any_on_time) {
             pg::use_zone(customer::zone_of(change.after));
-            Instant next = next_start(work.scenarios, change);
+            Instant next = Min(next_start(work.scenarios, change), next_expiring(work, change));
             change.after.set_instant(kEnrolmentDueAt, Min(change.after.instant(kEnrolmentDueAt, rules::kNever), next));
         }
     }
@@ -300,8 +212,8 @@ void note_in_rows(Batch batch, Work& work) {
 }
 
 void write(Work& work, Instant now) {
-    pg::Array<Datum> customers, scenarios, anchors, anchor_at, versions, statuses, positions, due, reasons;
-    pg::Array<bool> no_due, no_reason;
+    pg::Array<Datum> customers, scenarios, anchors, anchor_at, versions, statuses, positions, due, reasons, last_at, contexts;
+    pg::Array<bool> no_due, no_reason, not_yet, no_context;
     for (const Enrolment& e : work.enrolments) {
         if (!e.touched) continue;
         customers.push(e.change->after.values[kCustomerId]);
@@ -314,13 +226,18 @@ void write(Work& work, Instant now) {
         no_due.push(e.next_due == rules::kNever);
         due.push(TimestampTzGetDatum(e.next_due));
         no_reason.push(e.end_reason == nullptr);
+        not_yet.push(e.last_position == kNoPosition);
+        last_at.push(TimestampTzGetDatum(e.last_at));
+        no_context.push(!e.fresh || e.context == 0);
+        contexts.push(e.context);
         reasons.push(e.end_reason == nullptr ? Datum{0} : pg::to_datum(e.end_reason));
     }
     if (!customers.empty()) {
         Datum args[] = {pg::text_array(customers.span()), pg::text_array(scenarios.span()), pg::text_array(anchors.span()),
                         pg::instant_array(anchor_at.span()), pg::text_array(statuses.span()), pg::int4_array(positions.span()),
                         pg::instant_array(due.span(), no_due.data), pg::text_array(reasons.span(), no_reason.data),
-                        TimestampTzGetDatum(now), pg::int4_array(versions.span())};
+                        TimestampTzGetDatum(now), pg::int4_array(versions.span()), pg::instant_array(last_at.span(), not_yet.data),
+                        pg::array_of(JSONBOID, contexts.span(), no_context.data)};
         write_enrolments.run(args);
     }
     if (work.decisions.empty()) return;
@@ -343,12 +260,28 @@ void write(Work& work, Instant now) {
 
 }  // namespace
 
+bool concerns_open_enrolments(const Change& change) {
+    if (DatumGetInt32(change.before.values[kOpenEnrolments]) == 0) return false;
+    return change.before.instant(kEnrolmentDueAt, rules::kNever) <= change.now || !change.facts.empty() || !change.moments.empty() ||
+           !change.happened.empty() || change.replay;
+}
+
+void end(Work& work, Enrolment& e, const char* status, const char* reason) {
+    e.status = status;
+    e.end_reason = reason;
+    e.next_due = rules::kNever;
+    e.touched = true;
+    if (reason != nullptr)
+        work.outgoing->ended.push({e.change->after.values[kCustomerId], e.scenario_name, e.anchor, pg::to_datum(reason)});
+}
+
 void advance(Batch batch, Outgoing* outgoing) {
     pg::fault_point("scenarios");
     note_consents(batch, outgoing);
     const Scenarios& all = refresh_scenarios();
-    Work work{all, {}, {}, {}, 0, outgoing};
+    Work work{all, {}, {}, {}, 0, outgoing, {}};
     pg::keep_zone([&] {
+        load_expiring(work, batch);
         for (Change& change : batch) {
             if (change.silent || all.list.empty()) continue;  // history sends nothing
             bool news = !change.signals.empty() || all.any_on_time || (all.any_on_orders && !change.orders_taken_in.empty()) ||
@@ -360,6 +293,7 @@ void advance(Batch batch, Outgoing* outgoing) {
         admit(work);
         load_open(work, batch);
         load_deliveries(work);
+        load_awaited(work);
         load_sent(work, batch);
         for (Enrolment& e : work.enrolments) run(work, e);
         if (!work.enrolments.empty() || all.any_on_time) note_in_rows(batch, work);

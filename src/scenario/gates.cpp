@@ -82,11 +82,11 @@ void load_sent(Work& work, Batch batch) {
 Gate ask_gates(Work& work, const Enrolment& e, const Step& step) {
     Change& change = *e.change;
     if (!consents(change.after, step.consent_column)) return {"no_consent"};
-    if (step.condition != nullptr && !segment::holds(*step.condition, change)) return {"excluded"};
+    if (step.condition != nullptr && !segment::holds(*step.condition, change, e.context)) return {"excluded"};
     Instant wait = change.now;
     const Channel& channel = work.scenarios.channels[step.channel];
     if (step.marketing) {
-        if (e.scenario->exclusion != nullptr && segment::holds(*e.scenario->exclusion, change)) return {"excluded"};
+        if (e.scenario->exclusion != nullptr && segment::holds(*e.scenario->exclusion, change, e.context)) return {"excluded"};
         if (rules::is_held_out("holdout", change.customer_id, customer::current_shop().holdout) ||
             rules::is_held_out(e.scenario->name_view, change.customer_id, e.scenario->holdout))
             return {"holdout", rules::kBeginning, true};

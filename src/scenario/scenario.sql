@@ -22,11 +22,17 @@ COMMENT ON COLUMN lifecycle.channel.cap_per_month IS 'The same in any 30 times 2
 COMMENT ON COLUMN lifecycle.channel.quiet_from IS 'From this time of day, in the customer''s zone, marketing waits';
 COMMENT ON COLUMN lifecycle.channel.quiet_until IS 'Until this time of day, in the customer''s zone';
 
+CREATE FUNCTION lifecycle.is_awaitable(event text) RETURNS boolean
+    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+    RETURN event IN ('order_placed', 'delivered', 'review', 'wishlist_added', 'referral', 'open', 'click', 'visit') OR event ~ '^event:.';
+COMMENT ON FUNCTION lifecycle.is_awaitable(text) IS 'Internal: whether a goal can be this, or a step wait for it';
+
 CREATE TABLE lifecycle.scenario (
     name            text NOT NULL,
     trigger         text NOT NULL,
     entry_filter    text,
     goal            text,
+    goal_within     interval,
     exit_when       text,
     exclusion       text,
     reentry         text NOT NULL DEFAULT 'once_per_anchor',
@@ -39,35 +45,49 @@ CREATE TABLE lifecycle.scenario (
     status          text NOT NULL DEFAULT 'draft',
     version         int4 NOT NULL DEFAULT 0,
     CONSTRAINT scenario_pkey PRIMARY KEY (name),
-    CONSTRAINT scenario_reentry_is_known CHECK (reentry IN ('once', 'once_per_anchor') OR reentry ~ '^every .'),
+    CONSTRAINT scenario_reentry_is_known CHECK (reentry IN ('once', 'once_per_anchor', 'always') OR reentry ~ '^every .'),
     CONSTRAINT scenario_holdout_is_a_share CHECK (holdout BETWEEN 0 AND 1),
     CONSTRAINT scenario_max_per_hour_is_positive CHECK (max_per_hour > 0),
-    CONSTRAINT scenario_goal_is_known CHECK (goal IN ('order_placed')),
+    CONSTRAINT scenario_goal_is_known CHECK (lifecycle.is_awaitable(goal)),
+    CONSTRAINT scenario_goal_within_is_positive CHECK (goal_within > '0'),
+    CONSTRAINT scenario_goal_within_needs_a_goal CHECK (goal_within IS NULL OR goal IS NOT NULL),
     CONSTRAINT scenario_max_age_is_not_negative CHECK (max_age >= '0'),
     CONSTRAINT scenario_delivery_is_known CHECK (delivery IN ('at_least_once', 'at_most_once')),
     CONSTRAINT scenario_status_is_known CHECK (status IN ('draft', 'active', 'paused', 'draining'))
 );
 COMMENT ON TABLE lifecycle.scenario IS 'What is sent when: a trigger enrols a customer, the steps follow. Nothing is sent before status is active';
 COMMENT ON COLUMN lifecycle.scenario.name IS 'Its name';
-COMMENT ON COLUMN lifecycle.scenario.trigger IS 'What enrols a customer: order_placed, delivered, cart_idle, consent:CHANNEL, segment_entered:SEGMENT, segment_left:SEGMENT, tier_reached, tier_reached:TIER, tier_ending, review, review:N (at most N stars), wishlist_added, referral, event:NAME, birthday or date:YYYY-MM-DD';
-COMMENT ON COLUMN lifecycle.scenario.entry_filter IS 'A condition over the customer, as in lifecycle.segment.predicate: only those for whom it holds then enrol; NULL: all';
+COMMENT ON COLUMN lifecycle.scenario.trigger IS 'What enrols a customer: order_placed, delivered, cart_idle, consent:CHANNEL, segment_entered:SEGMENT, segment_left:SEGMENT, tier_reached, tier_reached:TIER, tier_ending, review, review:N (at most N stars), wishlist_added, referral, event:NAME, points_expiring:INTERVAL (so long before they do), birthday, date:YYYY-MM-DD or date:YYYY-MM-DD..YYYY-MM-DD (from the first day to the end of the last)';
+COMMENT ON COLUMN lifecycle.scenario.entry_filter IS 'A condition over the customer, as in lifecycle.segment.predicate, and over what has happened, lifecycle.context(): only those for whom it holds then enrol; NULL: all';
 COMMENT ON COLUMN lifecycle.scenario.exit_when IS 'A condition likewise: when it holds, the enrolment ends and what waits is cancelled';
 COMMENT ON COLUMN lifecycle.scenario.exclusion IS 'A condition likewise: while it holds, a marketing step that falls due is skipped';
-COMMENT ON COLUMN lifecycle.scenario.reentry IS 'once (in a customer''s life), once_per_anchor (for each order, cart, tier, year, ...) or every INTERVAL, such as every 30 days, at the most';
+COMMENT ON COLUMN lifecycle.scenario.reentry IS 'once (in a customer''s life), once_per_anchor (for each order, cart, tier, year, ...), every INTERVAL, such as every 30 days, at the most, or always: each time it happens, to the same order or tier too';
 COMMENT ON COLUMN lifecycle.scenario.holdout IS 'Share of customers, 0 to 1, who get no marketing of this scenario, so that its effect can be measured; what they would have got is recorded';
 COMMENT ON COLUMN lifecycle.scenario.enroll_existing IS 'When a scenario on segment_entered becomes active, those who are in the segment already enrol too';
 COMMENT ON COLUMN lifecycle.scenario.max_per_hour IS 'How many of those start in an hour; NULL: all at once';
-COMMENT ON COLUMN lifecycle.scenario.goal IS 'order_placed: an order ends the enrolment and cancels what waits; NULL: the steps run to their end';
+COMMENT ON COLUMN lifecycle.scenario.goal IS 'What ends the enrolment and cancels what waits: order_placed, delivered, review, wishlist_added, referral, open, click, visit or event:NAME; NULL: the steps run to their end';
+COMMENT ON COLUMN lifecycle.scenario.goal_within IS 'What happens later than this after the anchor is not the goal any more; NULL: for as long as the steps run';
 COMMENT ON COLUMN lifecycle.scenario.max_age IS 'What happened longer ago than this starts nothing: a backfilled history sends no mail';
 COMMENT ON COLUMN lifecycle.scenario.priority IS 'Mailers get messages of higher priority first';
 COMMENT ON COLUMN lifecycle.scenario.delivery IS 'What happens to a message whose mailer died with it: at_least_once (it goes out again, under the same key) or at_most_once (it becomes unknown); NULL: at_least_once for transactional steps, at_most_once for marketing';
 COMMENT ON COLUMN lifecycle.scenario.status IS 'draft: off; active: customers enrol and steps are sent; paused: nobody enrols and due steps wait; draining: nobody enrols, and those on the way go on to the end';
-COMMENT ON COLUMN lifecycle.scenario.version IS 'Counted up when what those on the way go through is changed: trigger, goal, exit_when, exclusion, steps or variants. 0: it has never been active';
+COMMENT ON COLUMN lifecycle.scenario.version IS 'Counted up when what those on the way go through is changed: trigger, reentry, goal, exit_when, exclusion, steps or variants. 0: it has never been active';
 
 CREATE FUNCTION lifecycle.check_condition(condition text) RETURNS void
     LANGUAGE c
     AS 'MODULE_PATHNAME', 'lifecycle_check_condition';
 COMMENT ON FUNCTION lifecycle.check_condition(text) IS 'Internal: refuses a condition over the customer that cannot work, with the position and a hint; NULL is none';
+
+CREATE FUNCTION lifecycle.is_interval(interval_text text) RETURNS boolean
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+    AS $$
+BEGIN
+    RETURN interval_text::interval > '0';
+EXCEPTION WHEN data_exception THEN
+    RETURN false;
+END
+$$;
+COMMENT ON FUNCTION lifecycle.is_interval(text) IS 'Internal: whether a text is an interval longer than nothing';
 
 CREATE FUNCTION lifecycle.check_scenario() RETURNS trigger
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -76,6 +96,7 @@ DECLARE
     kind   text := split_part(NEW.trigger, ':', 1);
     wanted text := substr(NEW.trigger, length(kind) + 2);
     colon  boolean := strpos(NEW.trigger, ':') > 0;
+    days   text[] := string_to_array(wanted, '..');
 BEGIN
     IF NOT (CASE
            WHEN kind IN ('order_placed', 'delivered', 'cart_idle', 'wishlist_added', 'referral', 'birthday') THEN NOT colon
@@ -83,22 +104,22 @@ BEGIN
            WHEN kind IN ('tier_reached', 'tier_ending') THEN NOT colon OR wanted <> ''
            WHEN kind = 'consent' THEN wanted IN ('email', 'sms', 'push', 'ads')
            WHEN kind = 'review' THEN NOT colon OR wanted ~ '^[0-9]{1,3}$'
-           WHEN kind = 'date' THEN wanted ~ '^[0-9]{4}-[0-9]{2}-[0-9]{2}$' AND to_char(to_date(wanted, 'YYYY-MM-DD'), 'YYYY-MM-DD') = wanted
+           WHEN kind = 'points_expiring' THEN wanted <> ''
+           WHEN kind = 'date' THEN wanted ~ '^[0-9]{4}-[0-9]{2}-[0-9]{2}([.]{2}[0-9]{4}-[0-9]{2}-[0-9]{2})?$' AND days[1] <= days[cardinality(days)]
+                                   AND NOT EXISTS (SELECT FROM unnest(days) AS d (day) WHERE to_char(to_date(d.day, 'YYYY-MM-DD'), 'YYYY-MM-DD') <> d.day)
            ELSE false END) THEN
         RAISE EXCEPTION 'trigger "%" of scenario "%" is not known', NEW.trigger, NEW.name
             USING ERRCODE = 'invalid_parameter_value',
                   HINT = 'Use order_placed, delivered, cart_idle, consent:CHANNEL, segment_entered:SEGMENT, segment_left:SEGMENT, tier_reached, tier_reached:TIER, tier_ending, '
-                      || 'review, review:N, wishlist_added, referral, event:NAME, birthday or date:YYYY-MM-DD.';
+                      || 'review, review:N, wishlist_added, referral, event:NAME, points_expiring:INTERVAL, birthday, date:YYYY-MM-DD or date:YYYY-MM-DD..YYYY-MM-DD.';
     END IF;
-    IF NEW.reentry LIKE 'every %' THEN
-        BEGIN
-            IF substr(NEW.reentry, 7)::interval <= '0' THEN
-                RAISE invalid_datetime_format;
-            END IF;
-        EXCEPTION WHEN data_exception THEN
-            RAISE EXCEPTION 'reentry "%" of scenario "%" names no interval', NEW.reentry, NEW.name
-                USING ERRCODE = 'invalid_parameter_value', HINT = 'Write it like every 30 days.';
-        END;
+    IF NEW.reentry LIKE 'every %' AND NOT lifecycle.is_interval(substr(NEW.reentry, 7)) THEN
+        RAISE EXCEPTION 'reentry "%" of scenario "%" names no interval', NEW.reentry, NEW.name
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'Write it like every 30 days.';
+    END IF;
+    IF kind = 'points_expiring' AND NOT lifecycle.is_interval(wanted) THEN
+        RAISE EXCEPTION 'trigger "%" of scenario "%" names no interval', NEW.trigger, NEW.name
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'Write it like points_expiring:14 days.';
     END IF;
     IF lifecycle.restoring() THEN
         RETURN NEW;  -- what the trigger names may come later in the dump
@@ -132,12 +153,20 @@ CREATE TABLE lifecycle.step (
     send_until  time,
     send_days   text[],
     condition   text,
+    wait_for    text,
+    next        int4,
+    otherwise   int4,
     channel     text NOT NULL DEFAULT 'email',
     class       text NOT NULL DEFAULT 'marketing',
-    template    text NOT NULL,
+    template    text,
     subject     jsonb NOT NULL DEFAULT '{}',
     content     jsonb NOT NULL DEFAULT '{}',
-    CONSTRAINT step_counts_from_is_known CHECK (counts_from IN ('anchor', 'delivery')),
+    CONSTRAINT step_counts_from_is_known CHECK (counts_from IN ('anchor', 'delivery', 'previous')),
+    CONSTRAINT step_wait_for_is_known CHECK (lifecycle.is_awaitable(wait_for)),
+    CONSTRAINT step_sends_or_decides CHECK ((template IS NOT NULL) <> (wait_for IS NOT NULL OR (condition IS NOT NULL AND template IS NULL))),
+    CONSTRAINT step_waits_or_asks CHECK (wait_for IS NULL OR condition IS NULL),
+    CONSTRAINT step_leads_on CHECK (least(next, otherwise) > position),
+    CONSTRAINT step_otherwise_needs_a_question CHECK (otherwise IS NULL OR condition IS NOT NULL OR wait_for IS NOT NULL),
     CONSTRAINT step_send_window_has_both_ends CHECK ((send_from IS NULL) = (send_until IS NULL) AND send_from <> send_until),
     CONSTRAINT step_send_days_are_known CHECK (send_days <@ ARRAY['mon', 'tue', 'wed', 'thu', 'fri', 'sat', 'sun'] AND send_days <> '{}'),
     CONSTRAINT step_pkey PRIMARY KEY (scenario, position),
@@ -148,16 +177,19 @@ CREATE TABLE lifecycle.step (
 COMMENT ON TABLE lifecycle.step IS 'The steps of the scenarios';
 COMMENT ON COLUMN lifecycle.step.scenario IS 'The scenario';
 COMMENT ON COLUMN lifecycle.step.position IS 'Order of the steps; a customer who has passed a position never comes back to it';
-COMMENT ON COLUMN lifecycle.step.counts_from IS 'anchor: what started the enrolment; delivery: the last delivery of the order that did, and the step waits for it';
-COMMENT ON COLUMN lifecycle.step.delay IS 'When the step is due, counted from there; days and months in the customer''s zone';
+COMMENT ON COLUMN lifecycle.step.counts_from IS 'anchor: what started the enrolment; delivery: the last delivery of the order that did, and the step waits for it; previous: when the step before it was decided, or what it waited for happened';
+COMMENT ON COLUMN lifecycle.step.delay IS 'When the step is due, counted from there; days and months in the customer''s zone. Of a step that waits: when it waits no longer';
 COMMENT ON COLUMN lifecycle.step.not_after IS 'From when on it is too late to send, counted likewise; NULL: never';
 COMMENT ON COLUMN lifecycle.step.send_from IS 'It is sent from this time of day on, in the customer''s zone; NULL: at any time';
 COMMENT ON COLUMN lifecycle.step.send_until IS 'Until this time of day';
 COMMENT ON COLUMN lifecycle.step.send_days IS 'And on these days of the week: mon, tue, wed, thu, fri, sat, sun; NULL: on all';
-COMMENT ON COLUMN lifecycle.step.condition IS 'A condition over the customer, as in lifecycle.segment.predicate: unless it holds when the step is due, the step is skipped';
+COMMENT ON COLUMN lifecycle.step.condition IS 'A condition over the customer, as in lifecycle.segment.predicate: unless it holds when the step is due, the step is skipped. A step with neither template nor wait_for only asks it, and sends nothing';
+COMMENT ON COLUMN lifecycle.step.wait_for IS 'It sends nothing but waits, until its delay has passed, for this: order_placed, delivered, review, wishlist_added, referral, open, click, visit or event:NAME';
+COMMENT ON COLUMN lifecycle.step.next IS 'After this step, or when what it waits for has happened, the first step from this position on is next; a number beyond all steps: none. NULL: the step after it';
+COMMENT ON COLUMN lifecycle.step.otherwise IS 'The same when the condition does not hold, or what it waits for has not happened in time';
 COMMENT ON COLUMN lifecycle.step.channel IS 'The channel it goes out on';
 COMMENT ON COLUMN lifecycle.step.class IS 'marketing needs consent, transactional does not';
-COMMENT ON COLUMN lifecycle.step.template IS 'Key of the template that the mailer renders';
+COMMENT ON COLUMN lifecycle.step.template IS 'Key of the template that the mailer renders; NULL: the step sends nothing and only decides what comes next';
 COMMENT ON COLUMN lifecycle.step.subject IS 'Subject by locale: {"en": ..., "de": ...}; the customer''s locale, its language, then "en" is taken';
 COMMENT ON COLUMN lifecycle.step.content IS 'Content for the template by locale, chosen likewise';
 
@@ -295,7 +327,9 @@ CREATE TABLE lifecycle.enrolment (
     version       int4 NOT NULL DEFAULT 1,
     status        text NOT NULL DEFAULT 'active',
     last_position int4,
+    last_at       timestamptz,
     next_due_at   timestamptz,
+    context       jsonb,
     enrolled_at   timestamptz NOT NULL,
     ended_at      timestamptz,
     end_reason    text,
@@ -309,8 +343,10 @@ COMMENT ON COLUMN lifecycle.enrolment.anchor IS 'What started it: id of the orde
 COMMENT ON COLUMN lifecycle.enrolment.anchor_at IS 'The instant from which the steps count';
 COMMENT ON COLUMN lifecycle.enrolment.version IS 'The version of the scenario that it started with and finishes on';
 COMMENT ON COLUMN lifecycle.enrolment.status IS 'active, completed (all steps done) or exited (before that)';
-COMMENT ON COLUMN lifecycle.enrolment.last_position IS 'The last step that has been decided; NULL: none yet';
+COMMENT ON COLUMN lifecycle.enrolment.last_position IS 'Steps up to this position have been decided or passed over; NULL: none yet';
+COMMENT ON COLUMN lifecycle.enrolment.last_at IS 'When the last one was decided, or what it waited for happened';
 COMMENT ON COLUMN lifecycle.enrolment.next_due_at IS 'When the next step is due, or the last message''s window ends';
+COMMENT ON COLUMN lifecycle.enrolment.context IS 'What lifecycle.context() says in its conditions; NULL: none of them asks';
 COMMENT ON COLUMN lifecycle.enrolment.enrolled_at IS 'When the enrolment was made';
 COMMENT ON COLUMN lifecycle.enrolment.ended_at IS 'When it ended';
 COMMENT ON COLUMN lifecycle.enrolment.end_reason IS 'Why it exited: goal_met, or exited where its reason has gone';
@@ -324,13 +360,13 @@ CREATE TABLE lifecycle.enrolment_step (
     reason      text,
     decided_at  timestamptz NOT NULL,
     CONSTRAINT enrolment_step_pkey PRIMARY KEY (customer_id, scenario, anchor, position),
-    CONSTRAINT enrolment_step_outcome_is_known CHECK (outcome IN ('enqueued', 'skipped', 'would_send'))
+    CONSTRAINT enrolment_step_outcome_is_known CHECK (outcome IN ('enqueued', 'skipped', 'would_send', 'passed'))
 );
 COMMENT ON TABLE lifecycle.enrolment_step IS 'What became of each step of each enrolment, and why: at most one decision for each, for ever';
 COMMENT ON COLUMN lifecycle.enrolment_step.customer_id IS 'The customer';
 COMMENT ON COLUMN lifecycle.enrolment_step.scenario IS 'The scenario';
 COMMENT ON COLUMN lifecycle.enrolment_step.anchor IS 'The enrolment''s anchor';
 COMMENT ON COLUMN lifecycle.enrolment_step.position IS 'The step';
-COMMENT ON COLUMN lifecycle.enrolment_step.outcome IS 'enqueued; skipped; would_send: held out of an experiment, else it would have been';
-COMMENT ON COLUMN lifecycle.enrolment_step.reason IS 'Why it was not sent: no_consent, excluded, superseded, window_passed, holdout, capped';
+COMMENT ON COLUMN lifecycle.enrolment_step.outcome IS 'enqueued; skipped; would_send: held out of an experiment, else it would have been; passed: it sends nothing, and the reason says how it went';
+COMMENT ON COLUMN lifecycle.enrolment_step.reason IS 'Why it was not sent: no_consent, excluded, superseded, window_passed, holdout, capped; how it was passed: happened or timed_out, held or not_held';
 COMMENT ON COLUMN lifecycle.enrolment_step.decided_at IS 'When';

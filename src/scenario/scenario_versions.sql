@@ -45,7 +45,8 @@ BEGIN
     ELSIF TG_OP = 'DELETE' THEN
         PERFORM lifecycle.keep_version(OLD.name);
         RETURN OLD;
-    ELSIF (OLD.trigger, OLD.goal, OLD.exit_when, OLD.exclusion) IS DISTINCT FROM (NEW.trigger, NEW.goal, NEW.exit_when, NEW.exclusion)
+    ELSIF (OLD.trigger, OLD.reentry, OLD.goal, OLD.goal_within, OLD.exit_when, OLD.exclusion)
+          IS DISTINCT FROM (NEW.trigger, NEW.reentry, NEW.goal, NEW.goal_within, NEW.exit_when, NEW.exclusion)
           AND lifecycle.keep_version(OLD.name) THEN
         NEW.version := OLD.version + 1;
     END IF;

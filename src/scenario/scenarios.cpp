@@ -17,19 +17,22 @@ pg::Statement read_channels{
            "  FROM lifecycle.channel AS c ORDER BY c.name"};
 // With NULLs all scenarios that are not drafts; else one in a former version.
 pg::Statement read_scenarios{
-    .sql = "SELECT s.name, split_part(s.trigger, ':', 1), substr(s.trigger, strpos(s.trigger || ':', ':') + 1), s.goal IS NOT NULL,"
+    .sql = "SELECT s.name, split_part(s.trigger, ':', 1), substr(s.trigger, strpos(s.trigger || ':', ':') + 1), s.goal,"
            "       s.entry_filter, s.exit_when, s.exclusion, s.reentry, CASE WHEN s.reentry LIKE 'every %' THEN substr(s.reentry, 7)::interval END,"
            "       s.max_age, round(s.holdout * 10000)::int4, s.status,"
-           "       CASE WHEN s.trigger LIKE 'date:%' THEN substr(s.trigger, 6)::timestamp END, s.version"
+           "       CASE WHEN s.trigger LIKE 'date:%' THEN substr(s.trigger, 6, 10)::timestamp END, s.version, s.goal_within,"
+           "       CASE WHEN s.trigger LIKE 'date:%..%' THEN (substr(s.trigger, 18)::date + 1)::timestamp END,"
+           "       CASE WHEN s.trigger LIKE 'points_expiring:%' THEN substr(s.trigger, 17)::interval END"
            "  FROM (SELECT k.* FROM lifecycle.scenario AS k WHERE $1 IS NULL"
            "        UNION ALL SELECT p.* FROM lifecycle.scenario_of($1, $2) AS p WHERE $1 IS NOT NULL) AS s"
            " WHERE s.status <> 'draft' ORDER BY s.name",
     .types = {TEXTOID, INT4OID}};
 pg::Statement read_steps{
-    .sql = "SELECT t.scenario, t.position, t.counts_from = 'delivery', t.delay, t.not_after, t.class = 'marketing', c.consent, t.channel,"
+    .sql = "SELECT t.scenario, t.position, t.counts_from, t.delay, t.not_after, t.class = 'marketing', c.consent, t.channel,"
            "       (extract(epoch FROM t.send_from) / 60)::int4, (extract(epoch FROM t.send_until) / 60)::int4,"
            "       (SELECT sum(1 << (array_position(ARRAY['mon', 'tue', 'wed', 'thu', 'fri', 'sat', 'sun'], d.day) - 1))::int4"
-           "          FROM (SELECT DISTINCT u.day FROM unnest(t.send_days) AS u (day)) AS d), t.condition"
+           "          FROM (SELECT DISTINCT u.day FROM unnest(t.send_days) AS u (day)) AS d), t.condition,"
+           "       t.template IS NOT NULL, t.wait_for, t.next, t.otherwise"
            "  FROM (SELECT k.* FROM lifecycle.step AS k WHERE $1 IS NULL"
            "        UNION ALL SELECT p.* FROM lifecycle.steps_of($1, $2) AS p WHERE $1 IS NOT NULL) AS t"
            "  LEFT JOIN lifecycle.channel AS c ON c.name = t.channel ORDER BY t.scenario, t.position",
@@ -46,11 +49,24 @@ Trigger trigger_of(std::string_view kind) {
         {"order_placed", Trigger::order_placed},       {"delivered", Trigger::delivered},   {"cart_idle", Trigger::cart_idle},
         {"consent", Trigger::consent},                 {"segment_left", Trigger::segment_left}, {"tier_reached", Trigger::tier_reached}, {"tier_ending", Trigger::tier_ending},
         {"review", Trigger::review},                   {"wishlist_added", Trigger::wishlist_added}, {"referral", Trigger::referral},
-        {"event", Trigger::event},                     {"birthday", Trigger::birthday},     {"date", Trigger::date}};
+        {"event", Trigger::event},                     {"birthday", Trigger::birthday},     {"date", Trigger::date},           {"points_expiring", Trigger::points_expiring}};
     for (auto [name, trigger] : kTriggers) {
         if (name == kind) return trigger;
     }
     return Trigger::segment_entered;
+}
+
+Awaited awaited_at(uint64 row, int column) {
+    if (pg::cell(row, column).null) return {FactKind::count, {}};
+    auto event = pg::text_cell(row, column);
+    constexpr std::pair<std::string_view, FactKind> kKinds[] = {
+        {"order_placed", FactKind::order}, {"delivered", FactKind::delivery}, {"review", FactKind::review},
+        {"wishlist_added", FactKind::wishlist}, {"referral", FactKind::referral}};
+    for (auto [name, kind] : kKinds) {
+        if (name == event) return {kind, {}};
+    }
+    if (event.starts_with("event:")) return {FactKind::event, event.substr(6)};
+    return {FactKind::engagement, event};
 }
 
 Interval interval_at(uint64 row, int column) { return *DatumGetIntervalP(pg::cell(row, column).value); }
@@ -111,12 +127,17 @@ void load_scenarios(Scenarios* all, const Wanted& wanted, pg::Array<Uncompiled>*
         s.argument = pg::text_cell(i, 3);
         s.consent_column = s.trigger == Trigger::consent ? consent_column(s.argument) : -1;
         s.most_stars = s.trigger == Trigger::review && !s.argument.empty() ? atoi(pg::to_cstring(s.argument)) : -1;
-        s.ends_with_order = DatumGetBool(pg::cell(i, 4).value);
+        s.goal = awaited_at(i, 4);
+        s.goal_has_end = !pg::cell(i, 15).null;
+        if (s.goal_has_end) s.goal_within = interval_at(i, 15);
         note(uncompiled, i, 5, &Scenario::entry_filter, i, 0);
         note(uncompiled, i, 6, &Scenario::exit_when, i, 0);
         note(uncompiled, i, 7, &Scenario::exclusion, i, 0);
         auto reentry = pg::view(pg::cell(i, 8).value);
-        s.reentry = reentry == "once" ? Reentry::once : reentry == "once_per_anchor" ? Reentry::once_per_anchor : Reentry::every;
+        s.reentry = reentry == "once"              ? Reentry::once
+                    : reentry == "once_per_anchor" ? Reentry::once_per_anchor
+                    : reentry == "always"          ? Reentry::always
+                                                   : Reentry::every;
         if (s.reentry == Reentry::every) s.every = interval_at(i, 9);
         s.max_age = interval_at(i, 10);
         s.holdout = number_at(i, 11, 0);
@@ -125,9 +146,13 @@ void load_scenarios(Scenarios* all, const Wanted& wanted, pg::Array<Uncompiled>*
         s.starts = !s.past && status == "active";
         s.runs = status != "paused";
         if (s.trigger == Trigger::date) s.day = DatumGetTimestamp(pg::cell(i, 13).value);
+        s.until = pg::cell(i, 16).null ? rules::kNever : DatumGetTimestamp(pg::cell(i, 16).value);
+        if (s.trigger == Trigger::points_expiring) s.ahead = interval_at(i, 17);
+        all->any_points_expiring |= s.trigger == Trigger::points_expiring;
         s.version = number_at(i, 14, 0);
         if (s.starts) {
-            bool on_time = s.trigger == Trigger::cart_idle || s.trigger == Trigger::birthday || s.trigger == Trigger::date;
+            bool on_time = s.trigger == Trigger::cart_idle || s.trigger == Trigger::birthday || s.trigger == Trigger::date ||
+                           s.trigger == Trigger::points_expiring;
             all->any_on_time |= on_time;
             all->any_on_orders |= s.trigger == Trigger::order_placed;
             all->any_on_happenings |= s.trigger != Trigger::order_placed && !on_time;
@@ -143,8 +168,9 @@ void load_steps(Scenarios* all, const Wanted& wanted, pg::Array<Uncompiled>* unc
         if (s == nullptr) continue;
         Step step{};
         step.position = number_at(i, 2, 0);
-        step.from_delivery = DatumGetBool(pg::cell(i, 3).value);
-        s->waits_for_delivery |= step.from_delivery;
+        auto from = pg::view(pg::cell(i, 3).value);
+        step.from = from == "delivery" ? Origin::delivery : from == "previous" ? Origin::previous : Origin::anchor;
+        s->waits_for_delivery |= step.from == Origin::delivery;
         step.delay = interval_at(i, 4);
         step.has_not_after = !pg::cell(i, 5).null;
         if (step.has_not_after) step.not_after = interval_at(i, 5);
@@ -157,6 +183,10 @@ void load_steps(Scenarios* all, const Wanted& wanted, pg::Array<Uncompiled>* unc
         step.window = {number_at(i, 9, 0), number_at(i, 10, pg::cell(i, 9).null ? rules::kMinutesPerDay : 0),
                        static_cast<uint8>(number_at(i, 11, 0x7F))};
         note(uncompiled, i, 12, nullptr, static_cast<size_t>(s - all->list.data), s->steps.size);
+        step.sends = DatumGetBool(pg::cell(i, 13).value);
+        step.wait_for = awaited_at(i, 14);
+        step.next = number_at(i, 15, step.position + 1);
+        step.otherwise = number_at(i, 16, step.position + 1);
         step.salt = pg::view(pg::to_datum(psprintf("%s/%d", pg::to_cstring(s->name_view), step.position)));
         s->steps.push(step);
     }
@@ -176,7 +206,7 @@ void load_variants(Scenarios* all, const Wanted& wanted) {
 // A condition that has ceased to work, because of a segment that is gone, say, does not hold: it must not cost the shop an order.
 Condition compile(std::string_view text) {
     Condition condition = nullptr;
-    ErrorData* error = pg::protect([&] { condition = segment::compile_alone(text); });
+    ErrorData* error = pg::protect([&] { condition = segment::compile_condition(text); });
     if (error == nullptr) return condition;
     ereport(WARNING, errcode(error->sqlerrcode), errmsg("a condition of a scenario does not work and counts as false: %s", error->message),
             errdetail("It reads: %s", pg::to_cstring(text)));
@@ -191,6 +221,7 @@ void load(Scenarios* all, const Wanted& wanted) {
     for (const Uncompiled& u : uncompiled) {
         Condition condition = compile(u.text);
         Scenario& s = all->list[u.scenario];
+        s.asks_for_context |= condition->calls.context_parameter != 0;
         if (u.of_scenario != nullptr) {
             s.*u.of_scenario = condition;
         } else {

@@ -22,9 +22,17 @@ struct Variant {
     int weight;
 };
 
+// Something that a goal is, or that a step waits for.
+struct Awaited {
+    FactKind kind;          // FactKind::count: nothing
+    std::string_view name;  // of the event or sign of life; empty: any
+};
+
+enum class Origin : uint8 { anchor, delivery, previous };
+
 struct Step {
     int position;
-    bool from_delivery;
+    Origin from;
     Interval delay;
     Interval not_after;
     bool has_not_after;
@@ -33,16 +41,20 @@ struct Step {
     int channel;         // index into Scenarios::channels
     rules::SendWindow window;
     Condition condition;
+    bool sends;       // else it only decides what is next
+    Awaited wait_for;
+    int next;         // the position to go on from
+    int otherwise;
     std::string_view salt;  // of its variants
     pg::Array<Variant> variants;
 };
 
 enum class Trigger : uint8 {
     order_placed, delivered, cart_idle, consent, segment_entered, segment_left, tier_reached, tier_ending, review, wishlist_added, referral, event,
-    birthday, date
+    birthday, date, points_expiring
 };
 
-enum class Reentry : uint8 { once, once_per_anchor, every };
+enum class Reentry : uint8 { once, once_per_anchor, every, always };
 
 struct Scenario {
     Datum name;
@@ -51,8 +63,11 @@ struct Scenario {
     std::string_view argument;  // the tier, segment, event, channel, date or number of stars; empty: any
     int consent_column;         // Trigger::consent
     int most_stars;             // Trigger::review; -1: any
-    rules::Wall day;            // Trigger::date
-    bool ends_with_order;
+    rules::Wall day, until;     // Trigger::date; until is kNever: a single day
+    Interval ahead;             // Trigger::points_expiring
+    Awaited goal;
+    bool goal_has_end;
+    Interval goal_within;
     Condition entry_filter, exit_when, exclusion;
     Reentry reentry;
     Interval every;
@@ -63,6 +78,7 @@ struct Scenario {
     bool starts;  // customers enrol
     bool runs;    // those on the way go on; else they wait
     bool waits_for_delivery;
+    bool asks_for_context;
     pg::Array<Step> steps;
 };
 
@@ -74,6 +90,7 @@ struct Scenarios {
     bool any_on_orders;      // an active one starts on order_placed
     bool any_on_happenings;  // or on something else that the shop says
     bool any_on_time;        // or when time has come: an idle cart, a birthday, a date
+    bool any_points_expiring;  // or before points expire
     bool any_caps;
 };
 

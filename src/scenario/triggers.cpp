@@ -3,6 +3,7 @@
 #include "loyalty/loyalty.hpp"
 #include "pg/clock.hpp"
 #include "pg/money.hpp"
+#include "pg/statement.hpp"
 #include "pg/text.hpp"
 #include "scenario/work.hpp"
 
@@ -10,28 +11,33 @@ namespace lifecycle::scenario {
 
 namespace {
 
-void start(Work& work, Change& change, const Scenario& scenario, Datum anchor, Instant at) {
-    if (pg::add_interval(at, &scenario.max_age) < change.now) return;  // too long ago to start anything
+// Whether an anchor can come again, at another time.
+bool recurs(Trigger trigger) {
+    return trigger == Trigger::order_placed || trigger == Trigger::delivered || trigger == Trigger::review || trigger == Trigger::wishlist_added ||
+           trigger == Trigger::referral || trigger == Trigger::tier_reached;
+}
+
+void enrol(Work& work, Change& change, const Scenario& scenario, Datum anchor, Instant at, const Cause& cause) {
     Enrolment e{};
     e.change = &change;
     e.scenario = &scenario;
     e.scenario_name = scenario.name;
     e.anchor = anchor;
-    e.anchor_at = at;
+    if (scenario.asks_for_context) e.context = context_of(change, scenario, anchor, cause);
+    if (scenario.reentry == Reentry::always && recurs(scenario.trigger))
+        e.anchor = pg::to_datum(psprintf("%s@%s", pg::to_cstring(pg::view(anchor)), pg::to_cstring(pg::view(instant_text(at)))));
+    e.anchor_at = e.last_at = at;
     e.version = scenario.version;
-    e.delivered_at = e.next_due = rules::kNever;
+    e.delivered_at = e.next_due = e.awaited_at = rules::kNever;
     e.last_position = kNoPosition;
     e.status = "active";
     e.fresh = e.touched = true;
     work.enrolments.push(e);
 }
 
-Datum instant_text(Instant t) {
-    // In UTC whoever asks: the anchor is a key.
-    pg_tz* zone = pg::use_zone(pg::zone_of(nullptr, nullptr));
-    Datum text = pg::to_datum(timestamptz_to_str(t));
-    pg::restore_zone(zone);
-    return text;
+void start(Work& work, Change& change, const Scenario& scenario, Datum anchor, Instant at, const Cause& cause = {}) {
+    if (pg::add_interval(at, &scenario.max_age) < change.now) return;  // too long ago to start anything
+    enrol(work, change, scenario, anchor, at, cause);
 }
 
 // A cart that changes is another cart as far as reminders go.
@@ -66,6 +72,10 @@ bool has_birthday(const Row& row) {
 
 int year_at(Instant now) { return rules::date_of(rules::day_of(pg::wall_of(now, pg::zone_in_force()))).year; }
 
+Instant begins_to_expire(const Scenario& s, const Expiring& e) {
+    return DatumGetTimestampTz(DirectFunctionCall2(timestamptz_mi_interval, TimestampTzGetDatum(e.at), PointerGetDatum(&s.ahead)));
+}
+
 void start_on_time(Work& work, Change& change, const Scenario& s) {
     const Row& row = change.after;
     if (s.trigger == Trigger::cart_idle) {
@@ -79,7 +89,18 @@ void start_on_time(Work& work, Change& change, const Scenario& s) {
         }
     } else if (s.trigger == Trigger::date) {
         Instant at = pg::instant_of(s.day);
-        if (at <= change.now) start(work, change, s, pg::to_datum(s.argument), at);
+        if (at > change.now) return;
+        if (s.until == rules::kNever) {
+            start(work, change, s, pg::to_datum(s.argument), at);
+        } else if (change.now < pg::instant_of(s.until)) {
+            // Who comes in the middle of the season begins then.
+            enrol(work, change, s, pg::to_datum(s.argument), change.existed ? at : change.now, {});
+        }
+    } else if (s.trigger == Trigger::points_expiring) {
+        for (const Expiring& e : work.expiring) {
+            Instant at = e.change == &change ? begins_to_expire(s, e) : rules::kNever;
+            if (at <= change.now) start(work, change, s, instant_text(e.at), at, {.expiring = &e});
+        }
     }
 }
 
@@ -94,7 +115,7 @@ void start_on_signals(Work& work, Change& change, const Scenario& s) {
         if (signal.kind != wanted || !is_about(s, signal.name)) continue;
         // A tier is celebrated once; a segment that is entered again starts the scenario again.
         Datum anchor = wanted == SignalKind::tier_reached ? pg::to_datum(signal.name) : instant_text(signal.at);
-        start(work, change, s, anchor, signal.at);
+        start(work, change, s, anchor, signal.at, {.signal = &signal});
     }
 }
 
@@ -109,19 +130,19 @@ void start_on_happenings(Work& work, Change& change, const Scenario& s) {
     for (const Happening& h : change.happened) {
         switch (s.trigger) {
             case Trigger::delivered:
-                if (h.kind == FactKind::delivery) start(work, change, s, pg::to_datum(h.id), h.at);
+                if (h.kind == FactKind::delivery) start(work, change, s, pg::to_datum(h.id), h.at, {.fact = h.fact});
                 break;
             case Trigger::review:
-                if (h.kind == FactKind::review && has_few_stars(s, h.fact)) start(work, change, s, pg::to_datum(h.id), h.at);
+                if (h.kind == FactKind::review && has_few_stars(s, h.fact)) start(work, change, s, pg::to_datum(h.id), h.at, {.fact = h.fact});
                 break;
             case Trigger::wishlist_added:
-                if (h.kind == FactKind::wishlist) start(work, change, s, pg::to_datum(h.id), h.at);
+                if (h.kind == FactKind::wishlist) start(work, change, s, pg::to_datum(h.id), h.at, {.fact = h.fact});
                 break;
             case Trigger::referral:
-                if (h.kind == FactKind::referral) start(work, change, s, pg::to_datum(h.id), h.at);
+                if (h.kind == FactKind::referral) start(work, change, s, pg::to_datum(h.id), h.at, {.fact = h.fact});
                 break;
             case Trigger::event:
-                if (h.kind == FactKind::event && is_about(s, h.id)) start(work, change, s, instant_text(h.at), h.at);
+                if (h.kind == FactKind::event && is_about(s, h.id)) start(work, change, s, instant_text(h.at), h.at, {.fact = h.fact});
                 break;
             default:
                 return;
@@ -156,24 +177,90 @@ bool is_taken_back(const Change& change, FactKind kind, std::string_view id) {
 const char* overtaken(const Enrolment& e) {
     for (const Fact& fact : e.change->facts) {
         if (fact.withdrawn) continue;
-        if (e.scenario->trigger == Trigger::review && fact.kind == FactKind::review && pg::view(fact.fields[0]) == pg::view(e.anchor) &&
+        if (e.scenario->trigger == Trigger::review && fact.kind == FactKind::review && pg::view(fact.fields[0]) == subject_of(e) &&
             !has_few_stars(*e.scenario, &fact))
             return "exited";
         if (e.scenario->trigger == Trigger::wishlist_added && fact.kind == FactKind::order_item &&
-            pg::view(fact.fields[2]) == pg::view(e.anchor))
+            pg::view(fact.fields[2]) == subject_of(e))
             return "goal_met";
     }
     return nullptr;
 }
 
+// Whether points of the customer may begin to expire at another instant than was known.
+bool concerns_points(const Change& change) {
+    if (!change.existed || change.replay || concerns_open_enrolments(change) || change.before.instant(kEnrolmentDueAt, rules::kNever) <= change.now)
+        return true;
+    const Row &before = change.before, &after = change.after;
+    return before.nulls[kPoints] != after.nulls[kPoints] || DatumGetInt64(before.values[kPoints]) != DatumGetInt64(after.values[kPoints]);
+}
+
+bool still_expire(const Work& work, const Enrolment& e) {
+    for (const Expiring& x : work.expiring) {
+        if (x.change == e.change && pg::view(instant_text(x.at)) == subject_of(e)) return true;
+    }
+    return false;
+}
+
+pg::Statement read_expiring{
+    .sql = "SELECT l.customer_id, l.expires_at, sum(l.available)::int8 FROM lifecycle.points_lot AS l"
+           " WHERE l.customer_id = ANY ($1) AND l.due_at > $2 AND l.available > 0 AND l.expires_at > $2"
+           " GROUP BY l.customer_id, l.expires_at ORDER BY l.customer_id, l.expires_at",
+    .types = {TEXTARRAYOID, TIMESTAMPTZOID}};
+
 }  // namespace
+
+Datum instant_text(Instant t) {
+    // In UTC whoever asks: the anchor is a key.
+    pg_tz* zone = pg::use_zone(pg::zone_of(nullptr, nullptr));
+    Datum text = pg::to_datum(timestamptz_to_str(t));
+    pg::restore_zone(zone);
+    return text;
+}
+
+std::string_view subject_of(const Enrolment& e) {
+    auto anchor = pg::view(e.anchor);
+    if (e.scenario->reentry != Reentry::always || !recurs(e.scenario->trigger)) return anchor;
+    return anchor.substr(0, anchor.rfind('@'));
+}
+
+void load_expiring(Work& work, Batch batch) {
+    if (!work.scenarios.any_points_expiring) return;
+    pg::Array<Datum> customers;
+    for (const Change& change : batch) {
+        bool has_points = !change.after.nulls[kPoints] && DatumGetInt64(change.after.values[kPoints]) > 0;
+        if (has_points && concerns_points(change)) customers.push(change.after.values[kCustomerId]);
+    }
+    if (customers.empty()) return;
+    Datum args[] = {pg::text_array(customers.span()), TimestampTzGetDatum(batch[0].now)};
+    uint64 rows = read_expiring.run(args);
+    size_t b = 0;
+    for (uint64 i = 0; i < rows; ++i) {
+        auto id = pg::view(pg::cell(i, 1).value);
+        while (batch[b].customer_id != id) ++b;  // both are sorted
+        work.expiring.push({&batch[b], DatumGetTimestampTz(pg::cell(i, 2).value), DatumGetInt64(pg::cell(i, 3).value)});
+    }
+}
+
+Instant next_expiring(const Work& work, const Change& change) {
+    Instant next = rules::kNever;
+    for (const Expiring& e : work.expiring) {
+        if (e.change != &change) continue;
+        for (const Scenario& s : work.scenarios.list) {
+            if (!s.starts || s.trigger != Trigger::points_expiring) continue;
+            Instant at = begins_to_expire(s, e);
+            if (at > change.now) next = Min(next, at);
+        }
+    }
+    return next;
+}
 
 void start_scenarios(Work& work, Change& change) {
     for (const Scenario& s : work.scenarios.list) {
         if (!s.starts) continue;
         switch (s.trigger) {
             case Trigger::order_placed:
-                for (const Fact& order : change.orders_taken_in) start(work, change, s, pg::to_datum(order.id), order.at);
+                for (const Fact& order : change.orders_taken_in) start(work, change, s, pg::to_datum(order.id), order.at, {.fact = &order});
                 break;
             case Trigger::tier_reached:
             case Trigger::tier_ending:
@@ -187,6 +274,7 @@ void start_scenarios(Work& work, Change& change) {
             case Trigger::cart_idle:
             case Trigger::birthday:
             case Trigger::date:
+            case Trigger::points_expiring:
                 start_on_time(work, change, s);
                 break;
             default:
@@ -195,14 +283,14 @@ void start_scenarios(Work& work, Change& change) {
     }
 }
 
-const char* reason_gone(const Enrolment& e) {
+const char* reason_gone(const Work& work, const Enrolment& e) {
     if (e.fresh) return nullptr;
     const Change& change = *e.change;
-    auto anchor = pg::view(e.anchor);
+    auto anchor = subject_of(e);
     switch (e.scenario->trigger) {
         case Trigger::tier_reached: {
             Row anchor_row = change.after;
-            anchor_row.set(kTier, e.anchor);
+            anchor_row.set(kTier, pg::to_datum(anchor));
             return loyalty::tier_of(change.after) < loyalty::tier_of(anchor_row) ? "exited" : nullptr;
         }
         case Trigger::order_placed:
@@ -216,6 +304,8 @@ const char* reason_gone(const Enrolment& e) {
         case Trigger::wishlist_added:
             if (const char* reason = overtaken(e)) return reason;
             return is_taken_back(change, FactKind::wishlist, anchor) ? "exited" : nullptr;
+        case Trigger::points_expiring:
+            return concerns_points(change) && !still_expire(work, e) ? "exited" : nullptr;
         case Trigger::referral:
             return is_taken_back(change, FactKind::referral, anchor) ? "exited" : nullptr;
         default:

@@ -1,6 +1,7 @@
 // What the parts of the scenario room share while a batch is worked on.
 #pragma once
 
+#include "rules/schedule.hpp"
 #include "scenario/enrolments.hpp"
 #include "scenario/scenarios.hpp"
 
@@ -17,6 +18,9 @@ struct Enrolment {
     int version;               // of the scenario, that it began on
     Instant delivered_at;      // of the order that is the anchor; kNever: not known
     int last_position;
+    Instant last_at;           // when it was decided
+    Instant awaited_at;        // when what it waits for happened; kNever: it has not
+    Datum context;             // 0: none
     Instant next_due;
     const char* status;
     const char* end_reason;
@@ -38,6 +42,13 @@ struct Sent {
     Instant at;
 };
 
+// Points of a customer that will expire.
+struct Expiring {
+    const Change* change;
+    Instant at;
+    int64 points;
+};
+
 struct Work {
     const Scenarios& scenarios;
     pg::Array<Enrolment> enrolments;
@@ -45,14 +56,37 @@ struct Work {
     pg::Array<Sent> sent;    // where caps ask for it
     size_t sent_before;      // so many of them are from before this batch
     Outgoing* outgoing;
+    pg::Array<Expiring> expiring;  // of those customers for whom it may have changed; by customer and time
 };
 
 // Enrols the customer in what the facts and the time start; nothing of it has been checked against what was started before.
 void start_scenarios(Work& work, Change& change);
 // Whether what started an enrolment has been taken back or overtaken; the reason code, nullptr: it has not.
-const char* reason_gone(const Enrolment& e);
+const char* reason_gone(const Work& work, const Enrolment& e);
 // When time alone starts a scenario next for the customer; kNever: it does not.
 Instant next_start(const Scenarios& all, const Change& change);
+// Which points of the customers will expire when, if a scenario wants to know.
+void load_expiring(Work& work, Batch batch);
+Instant next_expiring(const Work& work, const Change& change);
+// Whether the enrolments that are looked at are all that the customer has open.
+bool concerns_open_enrolments(const Change& change);
+
+// What started the enrolment, without what tells one start from another.
+std::string_view subject_of(const Enrolment& e);
+// What has started an enrolment, where it is more than the customer's row says.
+struct Cause {
+    const Fact* fact = nullptr;
+    const Expiring* expiring = nullptr;
+    const Signal* signal = nullptr;
+};
+Datum instant_text(Instant t);
+// What context() is for an enrolment that starts: a jsonb.
+Datum context_of(const Change& change, const Scenario& s, Datum anchor, const Cause& cause);
+
+// When what is awaited first happened in [since, until), as far as this batch says; kNever: it did not.
+Instant happened_now(const Change& change, const Awaited& awaited, Instant since, Instant until);
+// Finds out for each enrolment that stands at a step that waits whether what it waits for has happened.
+void load_awaited(Work& work);
 
 // What the gates say of a step that is due.
 struct Gate {
@@ -62,6 +96,13 @@ struct Gate {
 };
 Gate ask_gates(Work& work, const Enrolment& e, const Step& step);
 void load_sent(Work& work, Batch batch);
+
+// Decides the steps that are due, and says when to look again.
+void decide_steps(Work& work, Enrolment& e);
+void end(Work& work, Enrolment& e, const char* status, const char* reason);
+// The first step from a position on; nullptr: there is none.
+const Step* step_from(const Scenario& s, int position);
+rules::StepWindow window_of(const Enrolment& e, const Step& step, Instant previous);
 
 bool consents(const Row& row, int column);
 

@@ -8,7 +8,7 @@ namespace lifecycle::segment {
 namespace {
 
 constexpr const char* kNames[] = {"orders_within", "spent_within", "event_count", "bought",        "viewed",
-                                  "has_tag",       "in_segment",   "is_birthday", "is_anniversary"};
+                                  "has_tag",       "in_segment",   "is_birthday", "is_anniversary", "context"};
 
 struct Replacing {
     Calls* into;
@@ -84,6 +84,16 @@ Node* in_segment(Replacing* r, FuncExpr* call, Node* name) {
     return node;
 }
 
+Node* context(Replacing* r, FuncExpr* call) {
+    if (!r->into->in_scenario)
+        refuse(r, reinterpret_cast<Node*>(call), "function context cannot be used", "Only conditions of scenarios and steps know what has started something.");
+    int& parameter = r->into->context_parameter;
+    if (parameter != 0) return pg::parameter_node(parameter, JSONBOID, -1);
+    Node* node = pg::new_parameter(&r->into->clock, JSONBOID);
+    parameter = castNode(Param, node)->paramid;
+    return node;
+}
+
 Node* replacement(Replacing* r, FuncExpr* call, const char* name, Args args) {
     using Result = FactCall::Result;
     auto is = [&](const char* known) { return strcmp(name, known) == 0; };
@@ -95,6 +105,7 @@ Node* replacement(Replacing* r, FuncExpr* call, const char* name, Args args) {
     if (is("bought")) return facts(Looks::at_items, Result::any, false, args.first, args.second);
     if (is("event_count")) return facts(Looks::at_events, Result::count, false, args.first, args.second);
     if (is("viewed")) return facts(Looks::at_events, Result::any, true, args.first, args.second);
+    if (is("context")) return context(r, call);
     if (is("has_tag")) return has_tag(args.first);
     if (is("in_segment") && args.second == nullptr) return in_segment(r, call, args.first);
     if (is("is_birthday")) return anniversary_parameter(r, column(kBirthday, DATEOID, InvalidOid), args.first, true);

@@ -52,6 +52,8 @@ struct Calls {
     pg::Array<FactCall> facts;
     pg::Array<AnniversaryCall> anniversaries;
     pg::Array<Reference> references;
+    bool in_scenario;       // there is something that context() can mean
+    int context_parameter;  // takes it; 0: nobody asks
 };
 
 extern const std::span<const char* const> kFunctions;

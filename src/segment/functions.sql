@@ -51,6 +51,11 @@ CREATE FUNCTION lifecycle.in_segment(segment text) RETURNS boolean
     AS 'MODULE_PATHNAME', 'lifecycle_in_predicates_only';
 COMMENT ON FUNCTION lifecycle.in_segment(text) IS 'In predicates: whether the customer is in another segment at the same instant';
 
+CREATE FUNCTION lifecycle.context() RETURNS jsonb
+    LANGUAGE c STABLE
+    AS 'MODULE_PATHNAME', 'lifecycle_in_predicates_only';
+COMMENT ON FUNCTION lifecycle.context() IS 'In conditions of scenarios and steps: what started the enrolment, as in (context() ->> ''amount'')::numeric > 100; its fields are those of the fact, or cart, value, segment, tier, year, date, expires_at, points';
+
 CREATE FUNCTION lifecycle.is_birthday() RETURNS boolean
     LANGUAGE c STABLE
     AS 'MODULE_PATHNAME', 'lifecycle_in_predicates_only';

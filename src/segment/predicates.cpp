@@ -155,7 +155,7 @@ void prepare_all(Segments* all, std::span<const Draft> drafts, Relation customer
 }
 
 // Reads and compiles all segments into the context; `alone`, if there is one, comes last and is named so.
-Segments* build(MemoryContext context, const char* alone) {
+Segments* build(MemoryContext context, const char* alone, bool in_scenario) {
     MemoryContext caller = CurrentMemoryContext;
     uint64 rows = read_segments.run();
     Relation customer = table_open(pg::table_oid(pg::Table::customer), AccessShareLock);
@@ -182,6 +182,7 @@ Segments* build(MemoryContext context, const char* alone) {
         ordering.drafts.push({alone, nullptr, Draft::unseen});
     }
     for (size_t i = 0; i < fresh->list.size; ++i) {
+        fresh->calls.in_scenario = in_scenario && i == rows;
         const char* what = what_is(fresh->list[i].name_view);
         ordering.drafts[i].predicate = compile(what, ordering.drafts[i].text, customer, static_cast<int>(i), &fresh->calls);
     }
@@ -201,11 +202,13 @@ const Segments& refresh_segments() {
     if (segments.is_current()) return *segments.value;
     MemoryContext caller = segments.begin();
     MemoryContextSwitchTo(caller);
-    segments.finish(build(segments.context, nullptr));
+    segments.finish(build(segments.context, nullptr, false));
     return *segments.value;
 }
 
-const Segments* compile_alone(std::string_view predicate) { return build(CurrentMemoryContext, pg::to_cstring(predicate)); }
+const Segments* compile_alone(std::string_view predicate) { return build(CurrentMemoryContext, pg::to_cstring(predicate), false); }
+
+const Segments* compile_condition(std::string_view condition) { return build(CurrentMemoryContext, pg::to_cstring(condition), true); }
 
 }  // namespace lifecycle::segment
 

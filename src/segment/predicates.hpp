@@ -37,12 +37,14 @@ const Segments& refresh_segments();
 
 // A predicate that is no segment, compiled alone in the current memory context. Its in_segment() refers to the segments there are.
 const Segments* compile_alone(std::string_view predicate);
+// The same for a condition of a scenario, which may ask for context().
+const Segments* compile_condition(std::string_view condition);
 
 // Row `n` of the last result, of lifecycle.customer, as a customer to whom nothing happens until `now`. It lives as long as the result.
 void load_still(Change* change, uint64 n, Instant now);
 
 // Whether such a predicate holds for a customer as the pipeline has made it so far, at the instant it has come to. One that raises an error
-// does not.
-bool holds(const Segments& alone, Change& change);
+// does not. `context`: what context() is, a jsonb; 0: NULL.
+bool holds(const Segments& alone, Change& change, Datum context = 0);
 
 }  // namespace lifecycle::segment

@@ -97,9 +97,10 @@ void load_still(Change* change, uint64 n, Instant now) {
     change->next_flip = change->corrected_from = rules::kNever;
 }
 
-bool holds(const Segments& alone, Change& change) {
+bool holds(const Segments& alone, Change& change, Datum context) {
     Change* one = &change;
     bool held = false;
+    if (alone.calls.context_parameter != 0) pg::set_parameter(alone.evaluator, alone.calls.context_parameter, context, context == 0);
     with_customers(alone, {&one, 1}, [&](Customer& c) {
         c.become(change.after);
         c.evaluate(change.now, c.held);
@@ -152,7 +153,7 @@ LIFECYCLE_FUNCTION(lifecycle_check_condition) {
     pg::as_owner([&] {
         pg::fix_settings();
         pg::open_spi();
-        segment::compile_alone(condition);
+        segment::compile_condition(condition);
         pg::close_spi();
     });
     PG_RETURN_VOID();
