@@ -28,7 +28,34 @@ END
 $$;
 COMMENT ON FUNCTION lifecycle.end_messages(bigint[], text[], text[]) IS 'Internal: moves messages that are locked and do not go out into history, each with its status and why';
 
-CREATE FUNCTION lifecycle.pick_messages(clock timestamptz, wanted int, channels text[], customer text)
+CREATE TABLE lifecycle.channel_pace (
+    channel    text NOT NULL,
+    claimed_at timestamptz NOT NULL,
+    messages   bigint NOT NULL
+);
+COMMENT ON TABLE lifecycle.channel_pace IS 'Internal: what was claimed within the last hour on channels that have a max_per_hour';
+COMMENT ON COLUMN lifecycle.channel_pace.channel IS 'The channel';
+COMMENT ON COLUMN lifecycle.channel_pace.claimed_at IS 'When';
+COMMENT ON COLUMN lifecycle.channel_pace.messages IS 'How many messages';
+
+CREATE FUNCTION lifecycle.room_on(channels text[], clock timestamptz) RETURNS bigint[]
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+    AS $$
+DECLARE
+    held text[];
+BEGIN
+    -- One claim at a time counts; who comes upon a channel that is being claimed from finds no room on it, and does not wait.
+    held := ARRAY(SELECT h.name FROM lifecycle.channel AS h WHERE h.name = ANY (channels) AND h.max_per_hour IS NOT NULL FOR NO KEY UPDATE SKIP LOCKED);
+    RETURN ARRAY(SELECT CASE WHEN h.max_per_hour IS NULL THEN NULL
+                             WHEN h.name <> ALL (held) THEN 0
+                             ELSE greatest(h.max_per_hour - coalesce((SELECT sum(p.messages) FROM lifecycle.channel_pace AS p
+                                                                       WHERE p.channel = h.name AND p.claimed_at > clock - interval '1 hour'), 0), 0) END
+                   FROM unnest(channels) WITH ORDINALITY AS c (name, n) LEFT JOIN lifecycle.channel AS h ON h.name = c.name ORDER BY c.n);
+END
+$$;
+COMMENT ON FUNCTION lifecycle.room_on(text[], timestamptz) IS 'Internal: how many messages may be claimed on each of these channels now, and holds those that have a limit until the transaction ends; NULL: any number';
+
+CREATE FUNCTION lifecycle.pick_messages(clock timestamptz, wanted bigint, channels text[], customer text, room bigint[] DEFAULT NULL)
     RETURNS TABLE (message_id bigint, part int4, customer_id text, recipient text, scenario text, anchor text, channel text, class text,
                    status text, delivery text, cancel_requested boolean, expires_at timestamptz, attempts int4, leased_by text,
                    priority int4, due_at timestamptz)
@@ -57,18 +84,18 @@ BEGIN
              WHERE o.part < 1000 AND o.channel = channels[1] AND o.due_at <= clock
                AND (o.status = 'pending' OR (o.status = 'leased' AND o.leased_until <= clock))
              ORDER BY o.channel, o.priority DESC, o.due_at
-             LIMIT wanted
+             LIMIT least(wanted, room[1])
                FOR UPDATE SKIP LOCKED;
     ELSE
         RETURN QUERY
             SELECT p.*
-              FROM unnest(channels) AS c, lifecycle.pick_messages(clock, wanted, ARRAY[c], NULL) AS p
+              FROM unnest(channels, room) AS c (name, room), lifecycle.pick_messages(clock, wanted, ARRAY[c.name], NULL, ARRAY[c.room]) AS p
              ORDER BY p.priority DESC, p.due_at, p.message_id
              LIMIT wanted;
     END IF;
 END
 $$;
-COMMENT ON FUNCTION lifecycle.pick_messages(timestamptz, int, text[], text) IS 'Internal: locks messages of these channels, or of one customer, that are due and that nobody holds, the first ones first';
+COMMENT ON FUNCTION lifecycle.pick_messages(timestamptz, bigint, text[], text, bigint[]) IS 'Internal: locks messages of these channels, on each as many as there is room, or of one customer, that are due and that nobody holds, the first ones first';
 
 CREATE FUNCTION lifecycle.waiting_channels() RETURNS SETOF text
     LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off
@@ -110,6 +137,8 @@ DECLARE
     taken bigint[] := '{}';
     parts int4[] := '{}';
     k int4;
+    room bigint[];
+    paced boolean;
 BEGIN
     IF max_messages < 0 OR max_messages IS NULL THEN
         RAISE EXCEPTION 'max_messages must not be negative'
@@ -127,6 +156,10 @@ BEGIN
     -- What is shown on the site waits for its customer, who must be named.
     channels := CASE WHEN claim.channel IS NOT NULL OR claim.customer_id IS NOT NULL THEN ARRAY[claim.channel]
                      ELSE ARRAY(SELECT w FROM lifecycle.waiting_channels() AS w WHERE w <> 'onsite') END;
+    IF claim.customer_id IS NULL THEN
+        room := lifecycle.room_on(channels, clock);
+    END IF;
+    paced := array_remove(room, NULL) <> '{}';
     WHILE cardinality(taken) < max_messages LOOP
         SELECT array_agg(p.message_id), array_agg(DISTINCT p.part), array_agg(p.customer_id), array_agg(p.recipient), array_agg(p.scenario),
                array_agg(p.anchor), array_agg(p.channel), array_agg(p.class),
@@ -137,7 +170,7 @@ BEGIN
                array_agg(CASE WHEN p.status = 'leased' AND NOT p.cancel_requested
                               THEN format('the lease of %s ran out', coalesce(quote_literal(p.leased_by), 'a consumer')) END)
           INTO ids, parts, customers, recipients, scenarios, anchors, on_channels, classes, verdicts, lapses
-          FROM lifecycle.pick_messages(clock, max_messages - cardinality(taken), channels, claim.customer_id) AS p;
+          FROM lifecycle.pick_messages(clock, max_messages - cardinality(taken), channels, claim.customer_id, room) AS p;
         EXIT WHEN ids IS NULL;
         reasons := ARRAY(SELECT g.reason FROM lifecycle.gates(customers, recipients, scenarios, anchors, on_channels, classes) AS g ORDER BY g.n);
         good := ids;
@@ -152,6 +185,15 @@ BEGIN
             good := ARRAY(SELECT u.id FROM unnest(ids, verdicts, reasons) AS u (id, verdict, reason) WHERE u.verdict IS NULL AND u.reason IS NULL);
         END IF;
         CONTINUE WHEN cardinality(good) = 0;
+        IF paced THEN
+            WITH claimed AS (
+                SELECT u.channel, count(*) AS messages FROM unnest(ids, on_channels) AS u (id, channel) WHERE u.id = ANY (good) GROUP BY u.channel),
+            noted AS (
+                INSERT INTO lifecycle.channel_pace (channel, claimed_at, messages)
+                    SELECT c.channel, clock, c.messages FROM claimed AS c JOIN lifecycle.channel AS h ON h.name = c.channel AND h.max_per_hour IS NOT NULL)
+            SELECT array_agg(u.room - coalesce(c.messages, 0) ORDER BY u.n) INTO room
+              FROM unnest(channels, room) WITH ORDINALITY AS u (channel, room, n) LEFT JOIN claimed AS c ON c.channel = u.channel;
+        END IF;
         token := coalesce(token, nextval('lifecycle.lease_token'));
         FOREACH k IN ARRAY parts LOOP
             RETURN QUERY
@@ -168,6 +210,9 @@ BEGIN
     END LOOP;
     IF token IS NOT NULL THEN
         INSERT INTO lifecycle.lease (lease_token, consumer, leased_until, message_ids) VALUES (token, consumer, clock + lease, taken);
+        IF paced THEN
+            DELETE FROM lifecycle.channel_pace AS p WHERE p.claimed_at <= clock - interval '1 hour' AND p.channel = ANY (channels);
+        END IF;
     END IF;
 END
 $$;

@@ -33,6 +33,23 @@ CREATE FUNCTION lifecycle.suppress(address text, reason text DEFAULT 'manual', n
 $$;
 COMMENT ON FUNCTION lifecycle.suppress(text, text, text) IS 'Sends nothing to an address any more: reason hard_bounce, complaint, sunset (marketing only) or manual';
 
+CREATE FUNCTION lifecycle.address_key(address text) RETURNS bigint
+    LANGUAGE sql STABLE PARALLEL SAFE
+    RETURN ('x' || encode(substr(lifecycle.address_hash(address), 1, 8), 'hex'))::bit(64)::bigint;
+COMMENT ON FUNCTION lifecycle.address_key(text) IS 'Internal: what caps that count by address know it by';
+
+CREATE FUNCTION lifecycle.bought_elsewhere(customer_id text, address text, since timestamptz, until timestamptz) RETURNS boolean
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+    AS $$
+    SELECT EXISTS (SELECT FROM lifecycle.customer AS c
+                    WHERE c.customer_id IN (address, lower(address)) AND c.customer_id <> bought_elsewhere.customer_id
+                      AND c.last_order_at >= since AND c.last_order_at < until)
+        OR EXISTS (SELECT FROM lifecycle.customer AS c
+                    WHERE c.email IN (address, lower(address)) AND c.customer_id <> bought_elsewhere.customer_id
+                      AND c.last_order_at >= since AND c.last_order_at < until)
+$$;
+COMMENT ON FUNCTION lifecycle.bought_elsewhere(text, text, timestamptz, timestamptz) IS 'Internal: whether somebody else with this e-mail address, a guest by that id or another account, has ordered in that time';
+
 CREATE FUNCTION lifecycle.gates(customers text[], recipients text[], scenarios text[], anchors text[], channels text[], classes text[])
     RETURNS TABLE (n bigint, reason text)
     LANGUAGE plpgsql STABLE
@@ -53,10 +70,15 @@ BEGIN
                                 FROM lifecycle.customer AS c WHERE c.customer_id = u.customer_id) IS DISTINCT FROM 'granted'
                     THEN 'no_consent'
                     WHEN e.status = 'exited' THEN coalesce(e.end_reason, 'exited')
+                    WHEN k.goal = 'order_placed' AND u.class = 'marketing' AND strpos(u.recipient, '@') > 0
+                         AND lifecycle.bought_elsewhere(u.customer_id, u.recipient, e.anchor_at,
+                                                        coalesce(lifecycle.add_in_zone(e.anchor_at, k.goal_within, NULL), 'infinity'))
+                    THEN 'goal_met'
                END
           FROM unnest(customers, recipients, scenarios, anchors, channels, classes)
                WITH ORDINALITY AS u (customer_id, recipient, scenario, anchor, channel, class, n)
           LEFT JOIN lifecycle.channel AS h ON h.name = u.channel
+          LEFT JOIN lifecycle.scenario AS k ON k.name = u.scenario
           LEFT JOIN lifecycle.enrolment AS e ON (e.customer_id, e.scenario, e.anchor) = (u.customer_id, u.scenario, u.anchor);
 END
 $$;

@@ -43,16 +43,17 @@ void ask_about_steps(Change& change, std::string_view name, Put&& put) {
     const Scenario* scenario = find_scenario(all, name);
     if (scenario == nullptr) return;
     Outgoing outgoing;
-    Work work{all, {}, {}, {}, 0, &outgoing, {}};
+    Work work{all, {}, {}, {}, 0, {}, {}, &outgoing, {}};
     Enrolment e{};
     e.change = &change;
     e.scenario = scenario;
     e.scenario_name = scenario->name;
     e.anchor = pg::to_datum(std::string_view{});
     e.anchor_at = change.now;
-    e.delivered_at = e.next_due = rules::kNever;
+    e.delivered_at = rules::kNever;
+    e.next_due = change.now;
     work.enrolments.push(e);
-    load_sent(work, {&change, 1});
+    load_sent(work, {&change, 1}, false);
     for (const Step& step : scenario->steps) {
         if (step.sends) put(step, ask_gates(work, work.enrolments[0], step));
     }

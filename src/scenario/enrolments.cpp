@@ -26,6 +26,10 @@ pg::Statement read_open{
     .sql = "SELECT e.customer_id, e.scenario, e.anchor, e.anchor_at, e.last_position, e.next_due_at, e.version, e.last_at, e.context"
            "  FROM lifecycle.enrolment AS e WHERE e.customer_id = ANY ($1) AND e.status = 'active' ORDER BY e.customer_id",
     .types = {TEXTARRAYOID}};
+pg::Statement read_bought_elsewhere{
+    .sql = "SELECT u.n FROM unnest($1, $2, $3, $4) WITH ORDINALITY AS u (customer_id, address, since, until, n)"
+           " WHERE lifecycle.bought_elsewhere(u.customer_id, u.address, u.since, u.until)",
+    .types = {TEXTARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID}};
 pg::Statement write_enrolments{
     .sql = "INSERT INTO lifecycle.enrolment AS e"
            " (customer_id, scenario, anchor, anchor_at, version, status, last_position, next_due_at, end_reason, enrolled_at, ended_at,"
@@ -40,9 +44,12 @@ pg::Statement write_enrolments{
     .types = {TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID, TEXTARRAYOID, INT4ARRAYOID, TIMESTAMPTZARRAYOID,
               TEXTARRAYOID, TIMESTAMPTZOID, INT4ARRAYOID, TIMESTAMPTZARRAYOID, JSONBARRAYOID}};
 pg::Statement write_decisions{
-    .sql = "INSERT INTO lifecycle.enrolment_step (customer_id, scenario, anchor, position, outcome, reason, decided_at)"
-           " SELECT u.*, $7 FROM unnest($1, $2, $3, $4, $5, $6) AS u",
-    .types = {TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT4ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TIMESTAMPTZOID}};
+    .sql = "INSERT INTO lifecycle.enrolment_step (customer_id, scenario, anchor, position, outcome, reason, decided_at, channel, class, address_key)"
+           " SELECT u.customer_id, u.scenario, u.anchor, u.position, u.outcome, u.reason, $7, u.channel, u.class, nullif(u.address_key, 0)"
+           "   FROM unnest($1, $2, $3, $4, $5, $6, $8, $9, $10)"
+           "     AS u (customer_id, scenario, anchor, position, outcome, reason, channel, class, address_key)",
+    .types = {TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT4ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TIMESTAMPTZOID, TEXTARRAYOID, TEXTARRAYOID,
+              INT8ARRAYOID}};
 
 bool same_anchor(const Enrolment& a, const Enrolment& b) {
     return a.change == b.change && a.scenario == b.scenario && pg::view(a.anchor) == pg::view(b.anchor);
@@ -118,16 +125,44 @@ void load_open(Work& work, Batch batch) {
     }
 }
 
+// What happens from here on is not the goal any more.
+Instant goal_ends(const Enrolment& e) {
+    if (!e.scenario->goal_has_end) return rules::kNever;
+    pg::use_zone(customer::zone_of(e.change->after));
+    return pg::add_interval(e.anchor_at, &e.scenario->goal_within);
+}
+
 bool goal_met(const Enrolment& e) {
     const Scenario& s = *e.scenario;
     const Change& change = *e.change;
     if (s.goal.kind == FactKind::count) return false;
-    pg::use_zone(customer::zone_of(change.after));
-    Instant until = s.goal_has_end ? pg::add_interval(e.anchor_at, &s.goal_within) : rules::kNever;
+    Instant until = goal_ends(e);
     if (happened_now(change, s.goal, e.anchor_at, until) != rules::kNever) return true;
     // An order that was placed earlier and arrives late ends it too, if it is news.
     Instant last = change.after.instant(kLastOrderAt, rules::kBeginning);
     return s.goal.kind == FactKind::order && last > change.before.instant(kLastOrderAt, rules::kBeginning) && last < until;
+}
+
+// Whoever has an account and buys as a guest, or the other way round, has bought: their orders are known by the address. An order never looks at
+// another customer's rows; here time does, before it reminds.
+void load_bought_elsewhere(Work& work) {
+    pg::Array<Datum> customers, addresses, since, until;
+    pg::Array<Enrolment*> waiting;
+    for (Enrolment& e : work.enrolments) {
+        if (e.scenario == nullptr || e.scenario->goal.kind != FactKind::order || (!e.fresh && e.next_due > e.change->now)) continue;
+        const Row& row = e.change->after;
+        Datum address = row.nulls[kEmail] ? row.values[kCustomerId] : row.values[kEmail];
+        if (pg::view(address).find('@') == std::string_view::npos) continue;
+        customers.push(row.values[kCustomerId]);
+        addresses.push(address);
+        since.push(TimestampTzGetDatum(e.anchor_at));
+        until.push(TimestampTzGetDatum(goal_ends(e)));
+        waiting.push(&e);
+    }
+    if (waiting.empty()) return;
+    Datum args[] = {pg::text_array(customers.span()), pg::text_array(addresses.span()), pg::instant_array(since.span()), pg::instant_array(until.span())};
+    uint64 rows = read_bought_elsewhere.run(args);
+    for (uint64 i = 0; i < rows; ++i) waiting[DatumGetInt64(pg::cell(i, 1).value) - 1]->bought_elsewhere = true;
 }
 
 // The last delivery of the orders whose enrolments count from it.
@@ -157,7 +192,7 @@ void run(Work& work, Enrolment& e) {
         end(work, e, "exited", "exited");  // the scenario was deleted or is a draft again
         return;
     }
-    if (goal_met(e)) {
+    if (e.bought_elsewhere || goal_met(e)) {
         end(work, e, "exited", "goal_met");
     } else if (const char* reason = reason_gone(work, e)) {
         end(work, e, "exited", reason);
@@ -242,19 +277,24 @@ void write(Work& work, Instant now) {
     }
     if (work.decisions.empty()) return;
     pg::fault_point("scenarios.decisions");
-    pg::Array<Datum> of, in, at, position, outcome, why;
-    pg::Array<bool> no_why;
+    pg::Array<Datum> of, in, at, position, outcome, why, channel, sort, address;
+    pg::Array<bool> no_why, unsent;
     for (const Decision& d : work.decisions) {
         of.push(d.enrolment->change->after.values[kCustomerId]);
         in.push(d.enrolment->scenario_name);
         at.push(d.enrolment->anchor);
         position.push(Int32GetDatum(d.position));
         outcome.push(pg::to_datum(d.outcome));
+        unsent.push(d.sent == nullptr);
+        channel.push(d.sent == nullptr ? Datum{0} : pg::to_datum(work.scenarios.channels[d.sent->channel].name));
+        sort.push(d.sent == nullptr ? Datum{0} : pg::to_datum(std::string_view{d.sent->marketing ? "marketing" : "transactional"}));
+        address.push(Int64GetDatum(d.sent == nullptr ? 0 : address_of(work, *d.enrolment, *d.sent)));
         no_why.push(d.reason == nullptr);
         why.push(d.reason == nullptr ? Datum{0} : pg::to_datum(d.reason));
     }
     Datum args[] = {pg::text_array(of.span()), pg::text_array(in.span()), pg::text_array(at.span()), pg::int4_array(position.span()),
-                    pg::text_array(outcome.span()), pg::text_array(why.span(), no_why.data), TimestampTzGetDatum(now)};
+                    pg::text_array(outcome.span()), pg::text_array(why.span(), no_why.data), TimestampTzGetDatum(now),
+                    pg::text_array(channel.span(), unsent.data), pg::text_array(sort.span(), unsent.data), pg::array_of(INT8OID, address.span(), nullptr)};
     write_decisions.run(args);
 }
 
@@ -279,7 +319,7 @@ void advance(Batch batch, Outgoing* outgoing) {
     pg::fault_point("scenarios");
     note_consents(batch, outgoing);
     const Scenarios& all = refresh_scenarios();
-    Work work{all, {}, {}, {}, 0, outgoing, {}};
+    Work work{all, {}, {}, {}, 0, {}, {}, outgoing, {}};
     pg::keep_zone([&] {
         load_expiring(work, batch);
         for (Change& change : batch) {
@@ -294,7 +334,8 @@ void advance(Batch batch, Outgoing* outgoing) {
         load_open(work, batch);
         load_deliveries(work);
         load_awaited(work);
-        load_sent(work, batch);
+        load_bought_elsewhere(work);
+        load_sent(work, batch, true);
         for (Enrolment& e : work.enrolments) run(work, e);
         if (!work.enrolments.empty() || all.any_on_time) note_in_rows(batch, work);
     });

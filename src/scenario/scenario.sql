@@ -3,12 +3,14 @@
 CREATE TABLE lifecycle.channel (
     name          text NOT NULL,
     consent       text,
+    max_per_hour  int4,
     cap_per_day   int4,
     cap_per_week  int4,
     cap_per_month int4,
     quiet_from    time,
     quiet_until   time,
     CONSTRAINT channel_pkey PRIMARY KEY (name),
+    CONSTRAINT channel_max_per_hour_is_not_negative CHECK (max_per_hour >= 0),
     CONSTRAINT channel_caps_are_not_negative CHECK (least(cap_per_day, cap_per_week, cap_per_month) >= 0),
     CONSTRAINT channel_quiet_hours_have_both_ends CHECK ((quiet_from IS NULL) = (quiet_until IS NULL) AND quiet_from <> quiet_until),
     CONSTRAINT channel_consent_is_known CHECK (consent IN ('email', 'sms', 'push', 'ads'))
@@ -16,11 +18,33 @@ CREATE TABLE lifecycle.channel (
 COMMENT ON TABLE lifecycle.channel IS 'The ways in which messages go out';
 COMMENT ON COLUMN lifecycle.channel.name IS 'Its name, as in lifecycle.step.channel and lifecycle.outbox.channel';
 COMMENT ON COLUMN lifecycle.channel.consent IS 'The consent that a marketing message on this channel needs; NULL: none, for channels that do not reach the customer';
+COMMENT ON COLUMN lifecycle.channel.max_per_hour IS 'How many of its messages lifecycle.claim() hands out in any 60 minutes, for addresses and domains that have to be warmed up; NULL: as many as there are';
 COMMENT ON COLUMN lifecycle.channel.cap_per_day IS 'How many marketing messages a customer gets on it in any 24 hours; NULL: no cap, 0: none';
 COMMENT ON COLUMN lifecycle.channel.cap_per_week IS 'The same in any 7 times 24 hours';
 COMMENT ON COLUMN lifecycle.channel.cap_per_month IS 'The same in any 30 times 24 hours';
 COMMENT ON COLUMN lifecycle.channel.quiet_from IS 'From this time of day, in the customer''s zone, marketing waits';
 COMMENT ON COLUMN lifecycle.channel.quiet_until IS 'Until this time of day, in the customer''s zone';
+
+CREATE TABLE lifecycle.cap (
+    name       text NOT NULL,
+    channel    text,
+    class      text DEFAULT 'marketing',
+    counted_by text NOT NULL DEFAULT 'customer',
+    most       int4 NOT NULL,
+    span       interval NOT NULL,
+    CONSTRAINT cap_pkey PRIMARY KEY (name),
+    CONSTRAINT cap_class_is_known CHECK (class IN ('marketing', 'transactional')),
+    CONSTRAINT cap_counted_by_is_known CHECK (counted_by IN ('customer', 'address')),
+    CONSTRAINT cap_most_is_not_negative CHECK (most >= 0),
+    CONSTRAINT cap_span_is_a_time CHECK (span > '0' AND span <= '10 years')
+);
+COMMENT ON TABLE lifecycle.cap IS 'Caps beside those of the channels: how many messages somebody gets in any span of time';
+COMMENT ON COLUMN lifecycle.cap.name IS 'Its name';
+COMMENT ON COLUMN lifecycle.cap.channel IS 'The channel; NULL: all channels together';
+COMMENT ON COLUMN lifecycle.cap.class IS 'marketing or transactional; NULL: both together';
+COMMENT ON COLUMN lifecycle.cap.counted_by IS 'customer, or address: all customers with the same e-mail address or telephone number together';
+COMMENT ON COLUMN lifecycle.cap.most IS 'So many messages; 0: none';
+COMMENT ON COLUMN lifecycle.cap.span IS 'In any span of this length; days of 24 hours, months of 30 days';
 
 CREATE FUNCTION lifecycle.is_awaitable(event text) RETURNS boolean
     LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
@@ -296,6 +320,22 @@ CREATE TRIGGER a_scenario_deleted AFTER DELETE ON lifecycle.scenario
 CREATE TRIGGER a_scenario_renamed AFTER UPDATE ON lifecycle.scenario
     FOR EACH ROW WHEN (OLD.name IS DISTINCT FROM NEW.name) EXECUTE FUNCTION lifecycle.scenario_moved();
 
+CREATE FUNCTION lifecycle.check_cap() RETURNS trigger
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+    AS $$
+BEGIN
+    IF NEW.channel IS NOT NULL AND NOT lifecycle.restoring() AND NOT EXISTS (SELECT FROM lifecycle.channel AS c WHERE c.name = NEW.channel) THEN
+        RAISE EXCEPTION 'channel "%" of cap "%" does not exist', NEW.channel, NEW.name
+            USING ERRCODE = 'foreign_key_violation', HINT = 'Insert it into lifecycle.channel first.';
+    END IF;
+    RETURN NEW;
+END
+$$;
+COMMENT ON FUNCTION lifecycle.check_cap() IS 'Trigger of lifecycle.cap: refuses one of a channel that does not exist';
+
+CREATE TRIGGER check_cap BEFORE INSERT OR UPDATE ON lifecycle.cap
+    FOR EACH ROW EXECUTE FUNCTION lifecycle.check_cap();
+
 CREATE FUNCTION lifecycle.check_channel() RETURNS trigger
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
     AS $$
@@ -308,6 +348,11 @@ BEGIN
             USING ERRCODE = 'foreign_key_violation',
                   DETAIL = format('Step %s of scenario "%s" goes out on it.', user_of_it.position, user_of_it.scenario),
                   HINT = 'Change or delete the steps first.';
+    END IF;
+    SELECT c.name INTO user_of_it FROM lifecycle.cap AS c WHERE c.channel = OLD.name LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION 'channel "%" is in use', OLD.name
+            USING ERRCODE = 'foreign_key_violation', DETAIL = format('Cap "%s" is for it.', user_of_it.name), HINT = 'Change or delete the cap first.';
     END IF;
     RETURN CASE TG_OP WHEN 'DELETE' THEN OLD ELSE NEW END;
 END
@@ -359,6 +404,9 @@ CREATE TABLE lifecycle.enrolment_step (
     outcome     text NOT NULL,
     reason      text,
     decided_at  timestamptz NOT NULL,
+    channel     text,
+    class       text,
+    address_key bigint,
     CONSTRAINT enrolment_step_pkey PRIMARY KEY (customer_id, scenario, anchor, position),
     CONSTRAINT enrolment_step_outcome_is_known CHECK (outcome IN ('enqueued', 'skipped', 'would_send', 'passed'))
 );
@@ -370,3 +418,7 @@ COMMENT ON COLUMN lifecycle.enrolment_step.position IS 'The step';
 COMMENT ON COLUMN lifecycle.enrolment_step.outcome IS 'enqueued; skipped; would_send: held out of an experiment, else it would have been; passed: it sends nothing, and the reason says how it went';
 COMMENT ON COLUMN lifecycle.enrolment_step.reason IS 'Why it was not sent: no_consent, excluded, superseded, window_passed, holdout, capped; how it was passed: happened or timed_out, held or not_held';
 COMMENT ON COLUMN lifecycle.enrolment_step.decided_at IS 'When';
+COMMENT ON COLUMN lifecycle.enrolment_step.channel IS 'Of what was enqueued: the channel';
+COMMENT ON COLUMN lifecycle.enrolment_step.class IS 'Of what was enqueued: marketing or transactional';
+COMMENT ON COLUMN lifecycle.enrolment_step.address_key IS 'Internal: whose address it was for, where caps count by address';
+CREATE INDEX enrolment_step_address_idx ON lifecycle.enrolment_step (address_key, decided_at) WHERE address_key IS NOT NULL;

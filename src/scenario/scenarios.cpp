@@ -12,9 +12,18 @@ namespace {
 pg::Cached<Scenarios> scenarios;
 
 pg::Statement read_channels{
-    .sql = "SELECT c.name, coalesce(c.cap_per_day, -1), coalesce(c.cap_per_week, -1), coalesce(c.cap_per_month, -1),"
-           "       (extract(epoch FROM c.quiet_from) / 60)::int4, (extract(epoch FROM c.quiet_until) / 60)::int4"
+    .sql = "SELECT c.name, (extract(epoch FROM c.quiet_from) / 60)::int4, (extract(epoch FROM c.quiet_until) / 60)::int4"
            "  FROM lifecycle.channel AS c ORDER BY c.name"};
+// Those of the channels and those beside them.
+pg::Statement read_caps{
+    .sql = "SELECT a.channel, a.class IS DISTINCT FROM 'transactional', a.class IS DISTINCT FROM 'marketing', a.counted_by = 'address', a.most,"
+           "       (extract(epoch FROM a.span - make_interval(months => m.months) + m.months * interval '30 days') * 1000000)::int8"
+           "  FROM (SELECT c.channel, c.class, c.counted_by, c.most, c.span FROM lifecycle.cap AS c"
+           "        UNION ALL"
+           "        SELECT c.name, 'marketing', 'customer', v.most, v.span FROM lifecycle.channel AS c"
+           "         CROSS JOIN LATERAL (VALUES (c.cap_per_day, interval '1 day'), (c.cap_per_week, '7 days'), (c.cap_per_month, '30 days')) AS v (most, span)"
+           "         WHERE v.most IS NOT NULL) AS a"
+           " CROSS JOIN LATERAL (SELECT (extract(year FROM a.span) * 12 + extract(month FROM a.span))::int4 AS months) AS m"};
 // With NULLs all scenarios that are not drafts; else one in a former version.
 pg::Statement read_scenarios{
     .sql = "SELECT s.name, split_part(s.trigger, ':', 1), substr(s.trigger, strpos(s.trigger || ':', ':') + 1), s.goal,"
@@ -103,17 +112,33 @@ Scenario* find(Scenarios* all, std::string_view name) {
 
 void load_channels(Scenarios* all) {
     uint64 rows = read_channels.run();
-    constexpr Instant kWindows[] = {rules::kDay, 7 * rules::kDay, 30 * rules::kDay};
     for (uint64 i = 0; i < rows; ++i) {
         Channel c{};
         c.name = pg::text_cell(i, 1);
-        for (int k = 0; k < 3; ++k) {
-            c.caps[k] = {kWindows[k], DatumGetInt32(pg::cell(i, k + 2).value)};
-            c.capped |= c.caps[k].most >= 0;
-        }
-        c.open = pg::cell(i, 5).null ? rules::SendWindow{} : rules::outside_quiet(number_at(i, 5, 0), number_at(i, 6, 0));
-        all->any_caps |= c.capped;
+        c.open = pg::cell(i, 2).null ? rules::SendWindow{} : rules::outside_quiet(number_at(i, 2, 0), number_at(i, 3, 0));
         all->channels.push(c);
+    }
+}
+
+int channel_of(const Scenarios& all, std::string_view name) {
+    for (size_t c = 0; c < all.channels.size; ++c) {
+        if (all.channels[c].name == name) return static_cast<int>(c);
+    }
+    return -1;
+}
+
+void load_caps(Scenarios* all) {
+    uint64 rows = read_caps.run();
+    for (uint64 i = 0; i < rows; ++i) {
+        CapRule rule{};
+        rule.channel = pg::cell(i, 1).null ? -1 : channel_of(*all, pg::view(pg::cell(i, 1).value));
+        rule.marketing = DatumGetBool(pg::cell(i, 2).value);
+        rule.transactional = DatumGetBool(pg::cell(i, 3).value);
+        rule.by_address = DatumGetBool(pg::cell(i, 4).value);
+        rule.cap = {DatumGetInt64(pg::cell(i, 6).value), number_at(i, 5, 0)};
+        all->longest_cap = Max(all->longest_cap, rule.cap.window);
+        all->any_caps_by_address |= rule.by_address;
+        all->caps.push(rule);
     }
 }
 
@@ -176,10 +201,7 @@ void load_steps(Scenarios* all, const Wanted& wanted, pg::Array<Uncompiled>* unc
         if (step.has_not_after) step.not_after = interval_at(i, 5);
         step.marketing = DatumGetBool(pg::cell(i, 6).value);
         step.consent_column = !step.marketing || pg::cell(i, 7).null ? -1 : consent_column(pg::view(pg::cell(i, 7).value));
-        auto channel = pg::view(pg::cell(i, 8).value);
-        for (size_t c = 0; c < all->channels.size; ++c) {
-            if (all->channels[c].name == channel) step.channel = static_cast<int>(c);
-        }
+        step.channel = Max(channel_of(*all, pg::view(pg::cell(i, 8).value)), 0);
         step.window = {number_at(i, 9, 0), number_at(i, 10, pg::cell(i, 9).null ? rules::kMinutesPerDay : 0),
                        static_cast<uint8>(number_at(i, 11, 0x7F))};
         note(uncompiled, i, 12, nullptr, static_cast<size_t>(s - all->list.data), s->steps.size);
@@ -237,6 +259,7 @@ const Scenarios& refresh_scenarios() {
     MemoryContext caller = scenarios.begin();
     auto* fresh = pg::make<Scenarios>();
     load_channels(fresh);
+    load_caps(fresh);
     load(fresh, {{}, "nn"});
     MemoryContextSwitchTo(caller);
     scenarios.finish(fresh);

@@ -12,9 +12,14 @@ using Condition = const segment::Segments*;  // nullptr: none
 
 struct Channel {
     std::string_view name;
-    rules::Cap caps[3];
-    bool capped;
     rules::SendWindow open;  // outside the quiet hours
+};
+
+struct CapRule {
+    int channel;  // index into Scenarios::channels; -1: all together
+    bool marketing, transactional;
+    bool by_address;
+    rules::Cap cap;
 };
 
 struct Variant {
@@ -87,11 +92,13 @@ struct Scenarios {
     pg::Array<Scenario> list;
     pg::Array<const Scenario*> past;  // former versions that somebody is still on the way through, as far as they have been met
     pg::Array<Channel> channels;
+    pg::Array<CapRule> caps;
+    Instant longest_cap;
+    bool any_caps_by_address;
     bool any_on_orders;      // an active one starts on order_placed
     bool any_on_happenings;  // or on something else that the shop says
     bool any_on_time;        // or when time has come: an idle cart, a birthday, a date
     bool any_points_expiring;  // or before points expire
-    bool any_caps;
 };
 
 // Read anew if the configuration has changed: at the start of a batch only.

@@ -98,10 +98,11 @@ bool send(Work& work, Enrolment& e, const Stop& stop, Instant* wait, Instant* me
         work.outgoing->messages.push({e.change->after.values[kCustomerId], e.scenario_name, e.anchor, step.position,
                                       variant_of(e, step), work.scenarios.channels[step.channel].name == kSuppress, stop.window.due,
                                       stop.window.expires, e.scenario->past ? e.version : 0});
-        if (step.marketing && work.scenarios.channels[step.channel].capped) work.sent.push({e.change, step.channel, e.change->now});
+        if (work.scenarios.channels[step.channel].name != kSuppress) count_sent(work, e, step);
         *message_ends = stop.window.expires;
     }
-    work.decisions.push({&e, step.position, reason == nullptr ? "enqueued" : gate.held_out ? "would_send" : "skipped", reason});
+    work.decisions.push({&e, step.position, reason == nullptr ? "enqueued" : gate.held_out ? "would_send" : "skipped", reason,
+                         reason == nullptr ? &step : nullptr});
     return true;
 }
 
@@ -120,12 +121,13 @@ bool go(Work& work, Enrolment& e, const Way& way, Instant* wait, Instant* messag
         if (&stop == chosen) {
             if (!send(work, e, stop, wait, message_ends)) return false;
         } else if (stop.passed != nullptr) {
-            work.decisions.push({&e, stop.step->position, "passed", stop.passed});
+            work.decisions.push({&e, stop.step->position, "passed", stop.passed, nullptr});
         } else {
             work.decisions.push({&e, stop.step->position, "skipped",
                                  stop.excluded                            ? "excluded"
                                  : e.change->now < stop.window.expires ? "superseded"
-                                                                          : "window_passed"});
+                                                                          : "window_passed",
+                                 nullptr});
         }
         e.last_position = stop.leads_to - 1;
         e.last_at = stop.at;

@@ -21,6 +21,7 @@ struct Enrolment {
     Instant last_at;           // when it was decided
     Instant awaited_at;        // when what it waits for happened; kNever: it has not
     Datum context;             // 0: none
+    bool bought_elsewhere;     // by somebody with the same address
     Instant next_due;
     const char* status;
     const char* end_reason;
@@ -33,13 +34,23 @@ struct Decision {
     int position;
     const char* outcome;
     const char* reason;  // nullptr: enqueued
+    const Step* sent;    // if it is
 };
 
-// A marketing message that counts towards the caps.
+// A message that counts towards the caps.
 struct Sent {
     const Change* change;
+    int64 address;  // where caps count by it; 0: unknown
     int channel;
+    bool marketing;
     Instant at;
+};
+
+// The addresses of a customer, where caps count by them.
+struct Addresses {
+    const Change* change;
+    int64 mail, phone;  // 0: none
+    bool held;          // nobody else decides about them before this transaction ends
 };
 
 // Points of a customer that will expire.
@@ -55,6 +66,8 @@ struct Work {
     pg::Array<Decision> decisions;
     pg::Array<Sent> sent;    // where caps ask for it
     size_t sent_before;      // so many of them are from before this batch
+    pg::Array<Sent> sent_to; // the same by address
+    pg::Array<Addresses> addresses;
     Outgoing* outgoing;
     pg::Array<Expiring> expiring;  // of those customers for whom it may have changed; by customer and time
 };
@@ -95,7 +108,12 @@ struct Gate {
     bool held_out = false;
 };
 Gate ask_gates(Work& work, const Enrolment& e, const Step& step);
-void load_sent(Work& work, Batch batch);
+// What counts towards the caps of those who may get something. To decide about it, their addresses have to be held.
+void load_sent(Work& work, Batch batch, bool hold);
+// From when on the caps let a step through; kNever: they do not.
+Instant within_caps(const Work& work, const Enrolment& e, const Step& step);
+void count_sent(Work& work, const Enrolment& e, const Step& step);
+int64 address_of(const Work& work, const Enrolment& e, const Step& step);
 
 // Decides the steps that are due, and says when to look again.
 void decide_steps(Work& work, Enrolment& e);
