@@ -142,6 +142,14 @@ SELECT customer_id, order_count, revenue FROM lifecycle.customer WHERE order_cou
 -- Other mappings that cannot work.
 SELECT lifecycle.attach('parcels', 'delivery', '{"order": "sale"}');
 SELECT lifecycle.attach('wishes', 'wishlist', '{"customer": "customer", "product": "sku"}');
+-- Somebody who is known for a day and then looks around was a prospect before that already, and still is when all is worked out anew.
+SET lifecycle.clock = '2030-04-01 12:00+00';
+SELECT lifecycle.track('zoe', 'customer', '{"first_name": "Zoe"}');
+SET lifecycle.clock = '2030-04-02 12:00+00';
+SELECT lifecycle.track('zoe', 'engagement', '{"type": "visit"}');
+SELECT * FROM lifecycle.verify_customers('{zoe}');
+SELECT lifecycle.rebuild();
+SELECT segment, entered_at FROM lifecycle.segment_member WHERE customer_id = 'zoe';
 
 DROP EXTENSION pg_lifecycle CASCADE;
 DROP TABLE sales, lines, parcels, clicks, reviews, wishes, friends, happenings, baskets;

@@ -132,6 +132,20 @@ SET lifecycle.clock = '2031-05-05 09:00+00';
 SELECT lifecycle.tick() > 0 AS ticked;
 SELECT count(*) FROM told WHERE scenario = 'hello';
 
+-- EVERY 180 DAYS counts each customer's own: on the 180th day Zed may be welcomed again at half past eight UTC, Ida in Berlin, who has winter time by then, an hour later.
+CREATE TABLE people (id text, zone text);
+CREATE TABLE consents (customer text, status text, at timestamptz);
+SELECT lifecycle.attach('people', 'customer', '{"customer": "id", "time_zone": "zone"}'), lifecycle.attach('consents', 'consent', '{"customer": "customer", "channel": "''email''", "status": "status", "changed_at": "at"}');
+INSERT INTO people VALUES ('ida', 'Europe/Berlin'), ('zed', 'UTC');
+SET lifecycle.clock = '2031-09-15 08:30+00';
+INSERT INTO consents SELECT id, 'granted', lifecycle.now() FROM people;
+SET lifecycle.clock = '2031-09-15 08:31+00';
+INSERT INTO consents SELECT id, 'revoked', lifecycle.now() FROM people;
+SET lifecycle.clock = '2032-03-13 09:00+00';
+INSERT INTO consents SELECT id, 'granted', lifecycle.now() FROM people;
+SELECT customer_id, anchor FROM lifecycle.enrolment WHERE scenario = 'welcome' AND customer_id IN ('ida', 'zed') ORDER BY 1, 2;
+DROP TABLE people, consents;
+
 -- What cannot be is refused.
 INSERT INTO lifecycle.scenario (name, trigger) VALUES ('x', 'consent:fax');
 INSERT INTO lifecycle.scenario (name, trigger) VALUES ('x', 'date:2030-02-30');

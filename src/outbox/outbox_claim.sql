@@ -98,15 +98,18 @@ $$;
 COMMENT ON FUNCTION lifecycle.pick_messages(timestamptz, bigint, text[], text, bigint[]) IS 'Internal: locks messages of these channels, on each as many as there is room, or of one customer, that are due and that nobody holds, the first ones first';
 
 CREATE FUNCTION lifecycle.waiting_channels() RETURNS SETOF text
-    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off
     AS $$
+BEGIN
     -- From channel to channel by the index, however many messages each has.
-    WITH RECURSIVE found AS (
-        SELECT min(o.channel) AS channel FROM lifecycle.outbox AS o WHERE o.part < 1000
-        UNION ALL
-        SELECT (SELECT min(o.channel) FROM lifecycle.outbox AS o WHERE o.part < 1000 AND o.channel > f.channel)
-          FROM found AS f WHERE f.channel IS NOT NULL)
-    SELECT f.channel FROM found AS f WHERE f.channel IS NOT NULL
+    RETURN QUERY
+        WITH RECURSIVE found AS (
+            SELECT min(o.channel) AS channel FROM lifecycle.outbox AS o WHERE o.part < 1000
+            UNION ALL
+            SELECT (SELECT min(o.channel) FROM lifecycle.outbox AS o WHERE o.part < 1000 AND o.channel > f.channel)
+              FROM found AS f WHERE f.channel IS NOT NULL)
+        SELECT f.channel FROM found AS f WHERE f.channel IS NOT NULL;
+END
 $$;
 COMMENT ON FUNCTION lifecycle.waiting_channels() IS 'Internal: channels on which something waits';
 

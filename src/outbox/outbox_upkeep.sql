@@ -34,22 +34,25 @@ $$;
 COMMENT ON FUNCTION lifecycle.release_leases() IS 'Takes back leases that have run out: at_least_once messages are pending again, at_most_once ones unknown. tick() calls it; claim() does the same to what it comes upon';
 
 CREATE FUNCTION lifecycle.expire_messages() RETURNS void
-    LANGUAGE sql SET search_path = pg_catalog, pg_temp
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
     AS $$
-    WITH late AS (
-        SELECT o.message_id, o.part FROM lifecycle.outbox AS o
-         WHERE o.part < 1000 AND o.status = 'pending' AND o.expires_at <= lifecycle.now()
-           FOR UPDATE SKIP LOCKED)
-    SELECT lifecycle.end_messages(a.ids, array_fill('expired'::text, ARRAY[cardinality(a.ids)]), NULL)
-      FROM (SELECT array_agg(l.message_id) AS ids FROM late AS l) AS a
-     WHERE a.ids IS NOT NULL
+BEGIN
+    PERFORM lifecycle.end_messages(a.ids, array_fill('expired'::text, ARRAY[cardinality(a.ids)]), NULL)
+       FROM (SELECT array_agg(l.message_id) AS ids
+               FROM (SELECT o.message_id FROM lifecycle.outbox AS o
+                      WHERE o.part < 1000 AND o.status = 'pending' AND o.expires_at <= lifecycle.now()
+                        FOR UPDATE SKIP LOCKED) AS l) AS a
+      WHERE a.ids IS NOT NULL;
+END
 $$;
 COMMENT ON FUNCTION lifecycle.expire_messages() IS 'Sets messages that are too late to expired. tick() calls it; claim() does the same to what it comes upon';
 
 CREATE FUNCTION lifecycle.cancel_refused() RETURNS void
-    LANGUAGE sql SET search_path = pg_catalog, pg_temp
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
     AS $$
+BEGIN
     -- What a plain-SQL mailer had locked when its reason went, and then did not send. Those due first, in case there are very many.
+    PERFORM r.* FROM (
     WITH due AS (
         SELECT o.message_id, o.customer_id, o.recipient, o.scenario, o.anchor, o.channel, o.class, row_number() OVER () AS n
           FROM (SELECT p.* FROM lifecycle.outbox AS p
@@ -64,7 +67,8 @@ CREATE FUNCTION lifecycle.cancel_refused() RETURNS void
                lifecycle.gates(a.customers, a.recipients, a.scenarios, a.anchors, a.channels, a.classes) AS g
           JOIN due AS d USING (n)
          WHERE g.reason IS NOT NULL)
-    SELECT lifecycle.end_messages(array_agg(r.message_id), array_agg('cancelled'::text), array_agg(r.reason)) FROM refused AS r HAVING count(*) > 0
+    SELECT lifecycle.end_messages(array_agg(r.message_id), array_agg('cancelled'::text), array_agg(r.reason)) FROM refused AS r HAVING count(*) > 0) AS r;
+END
 $$;
 COMMENT ON FUNCTION lifecycle.cancel_refused() IS 'Cancels due messages that lifecycle.gates() refuses and that nobody has locked. tick() calls it; claim() does the same to what it comes upon';
 

@@ -24,7 +24,8 @@ pg::Statement read_deliveries{
     .types = {TEXTARRAYOID, TEXTARRAYOID}};
 pg::Statement read_open{
     .sql = "SELECT e.customer_id, e.scenario, e.anchor, e.anchor_at, e.last_position, e.next_due_at, e.version, e.last_at, e.context"
-           "  FROM lifecycle.enrolment AS e WHERE e.customer_id = ANY ($1) AND e.status = 'active' ORDER BY e.customer_id",
+           "  FROM lifecycle.enrolment AS e WHERE e.customer_id = ANY ($1) AND e.status = 'active'"
+           " ORDER BY e.customer_id, e.scenario COLLATE \"C\", e.anchor COLLATE \"C\"",
     .types = {TEXTARRAYOID}};
 pg::Statement read_bought_elsewhere{
     .sql = "SELECT u.n FROM unnest($1, $2, $3, $4) WITH ORDINALITY AS u (customer_id, address, since, until, n)"
@@ -72,6 +73,7 @@ void admit(Work& work) {
         auto n = static_cast<size_t>(DatumGetInt64(pg::cell(i, 1).value) - 1);
         const Enrolment& e = work.enrolments[n];
         Instant latest = DatumGetTimestampTz(pg::cell(i, 3).value);
+        pg::use_zone(customer::zone_of(e.change->after));
         known[n] = DatumGetBool(pg::cell(i, 2).value) || e.scenario->reentry == Reentry::once ||
                    (e.scenario->reentry == Reentry::every && pg::add_interval(latest, &e.scenario->every) > e.anchor_at);
     }

@@ -79,6 +79,22 @@ Instant recorded_since(const Customer& c, size_t i, Instant corrected_from) {
     return rules::kNever;
 }
 
+// Which of the segments that are pending are on record from before `start`, the first purchase, and had no need of one: those go on. Into scratch.
+void held_without_purchases(Customer& c, Instant start, rules::Held pending) {
+    bool any = false;
+    for (size_t i = 0; i < c.count(); ++i) any |= pending[i] && c.was[i] && c.was_since[i] < start;
+    memset(c.scratch.data(), 0, c.count());
+    if (!any) return;
+    Touches untouched;
+    Moment before_everything{};
+    before_everything.touches = &untouched;
+    Row nothing = c.change.after;
+    as_of(nothing, before_everything);
+    c.become(nothing);
+    c.evaluate(start - 1, c.scratch);
+    for (size_t i = 0; i < c.count(); ++i) c.scratch[i] &= c.was[i] && c.was_since[i] < start;
+}
+
 }  // namespace
 
 // Walks through what has happened since the customer was last looked at, flip by flip and purchase by purchase.
@@ -129,9 +145,10 @@ void look_back(Customer& c) {
     Instant later = since_when(c, change.moments.size(), change.now, pending);
     // What has held since before the first purchase that we see here.
     Instant start = later != rules::kNever ? later : Min(change.after.instant(kCreatedAt, change.now), change.now);
+    held_without_purchases(c, start, pending);
     for (size_t i = 0; i < c.count(); ++i) {
         if (!pending[i]) continue;
-        bool goes_on = c.was[i] && (!change.from_scratch || change.moments.empty());
+        bool goes_on = c.was[i] && (!change.from_scratch || change.moments.empty() || c.scratch[i]);
         c.since[i] = goes_on ? c.was_since[i] : start;
     }
     for (size_t i = 0; change.corrected_from != rules::kNever && i < c.count(); ++i) {
