@@ -34,6 +34,12 @@ SET lifecycle.clock = '2030-03-04 14:00+00';
 SELECT lifecycle.tick() > 0 AS ticked;
 SELECT customer_id, scenario, step, variant, template, status, error FROM told;
 SELECT customer_id, scenario, status, end_reason FROM lifecycle.enrolment WHERE scenario = 'cart_recovery' ORDER BY 1;
+-- The last reminder brings free shipping or 5 %, for 48 hours.
+SELECT variant, payload -> 'offer' ->> 'name' AS offer, payload -> 'offer' ->> 'code' ~ '^(FREE|CART)' AS has_code, payload -> 'offer' ->> 'valid_until' AS valid_until
+  FROM lifecycle.outbox WHERE scenario = 'cart_recovery' AND step = 3;
+SELECT s.scenario, s.position, v.name AS variant, coalesce(v.offer, s.offer) AS offer, o.kind, o.value, o.codes, o.validity, s.pool_empty
+  FROM lifecycle.step AS s LEFT JOIN lifecycle.variant AS v USING (scenario, position) JOIN lifecycle.offer AS o ON o.name = coalesce(v.offer, s.offer)
+ ORDER BY 1, 2, 3;
 
 -- WELCOME begins with a consent that is given now, and ends when it is withdrawn.
 SET lifecycle.clock = '2030-04-01 12:00+00';

@@ -2,7 +2,7 @@
 //
 //   DATABASE_URL=postgres://... SMTP_URL=smtp://localhost:25 MAIL_FROM='Shop <news@example.org>' node mailer.js
 //
-// Also CHANNEL, CONSUMER, BATCH, LEASE (seconds), POLL (ms) and UNSUBSCRIBE (https://shop.example/unsubscribe?m=).
+// Also CHANNEL, CONSUMER, BATCH, LEASE (seconds), POLL (ms) and UNSUBSCRIBE (https://shop.example/unsubscribe?t=).
 import { createHash } from 'node:crypto';
 import nodemailer from 'nodemailer';
 import pg from 'pg';
@@ -72,8 +72,8 @@ function compose(m) {
   const hash = createHash('sha256').update(m.idempotency_key).digest('hex');
   const greeting = [m.payload.first_name, m.payload.last_name].filter(Boolean).join(' ');
   const headers = { 'X-Lifecycle-Message': m.message_id, 'X-Lifecycle-Key': m.idempotency_key, 'Auto-Submitted': 'auto-generated' };
-  if (m.class === 'marketing' && env.UNSUBSCRIBE) { // RFC 8058
-    headers['List-Unsubscribe'] = `<${env.UNSUBSCRIBE}${hash}>`;
+  if (m.class === 'marketing' && m.payload.unsubscribe_token && env.UNSUBSCRIBE) { // RFC 8058
+    headers['List-Unsubscribe'] = `<${env.UNSUBSCRIBE}${m.payload.unsubscribe_token}>`;
     headers['List-Unsubscribe-Post'] = 'List-Unsubscribe=One-Click';
   }
   return {

@@ -87,7 +87,7 @@ static std::string encoded(const std::string& raw) {
 // ---------------------------------------------------------------------------------------------- the database
 
 struct Message {
-    std::string id, token, key, key_hash, recipient, subject, greeting, body;
+    std::string id, token, key, key_hash, recipient, subject, greeting, body, unsubscribe_token;
     bool at_most_once, marketing, has_recipient;
 };
 
@@ -115,12 +115,12 @@ class Outbox {
         auto rows = run(
             "SELECT message_id, lease_token, idempotency_key, encode(sha256(convert_to(idempotency_key, 'UTF8')), 'hex'), recipient,"
             "       coalesce(subject, template), concat_ws(' ', payload ->> 'first_name', payload ->> 'last_name'),"
-            "       payload #>> '{content,body}', delivery = 'at_most_once', class = 'marketing'"
+            "       payload #>> '{content,body}', payload ->> 'unsubscribe_token', delivery = 'at_most_once', class = 'marketing'"
             "  FROM lifecycle.claim($1, $2, $3, make_interval(secs => $4)) ORDER BY priority DESC, due_at",
             {std::to_string(options_.batch), options_.channel, options_.consumer, std::to_string(options_.lease)});
         for (int i = 0; rows && i < PQntuples(rows.get()); ++i) {
             auto text = [&](int column) { return std::string(PQgetvalue(rows.get(), i, column)); };
-            messages.push_back({text(0), text(1), text(2), text(3), text(4), text(5), text(6), text(7), text(8) == "t", text(9) == "t",
+            messages.push_back({text(0), text(1), text(2), text(3), text(4), text(5), text(6), text(7), text(8), text(9) == "t", text(10) == "t",
                                 !PQgetisnull(rows.get(), i, 4)});
         }
         return messages;
@@ -217,8 +217,8 @@ static std::string compose(const Message& m, const Options& options) {
     mail += "Message-ID: <" + m.key_hash.substr(0, 40) + "@" + domain + ">\r\n";
     mail += "X-Lifecycle-Message: " + m.id + "\r\n";
     mail += "X-Lifecycle-Key: " + encoded(m.key) + "\r\n";
-    if (m.marketing && !options.unsubscribe.empty()) {  // RFC 8058
-        mail += "List-Unsubscribe: <" + options.unsubscribe + m.key_hash + ">\r\n";
+    if (m.marketing && !m.unsubscribe_token.empty() && !options.unsubscribe.empty()) {  // RFC 8058
+        mail += "List-Unsubscribe: <" + options.unsubscribe + m.unsubscribe_token + ">\r\n";
         mail += "List-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n";
     }
     mail += "Auto-Submitted: auto-generated\r\nMIME-Version: 1.0\r\nContent-Type: text/plain; charset=UTF-8\r\nContent-Transfer-Encoding: base64\r\n\r\n";
@@ -356,7 +356,7 @@ static Options parse(int argc, char** argv) {
     }
     if (o.smtp.empty() || o.from.empty() || o.batch < 1 || o.lease < 1) {
         say("usage", "--db CONNINFO --smtp URL --from ADDRESS [--channel C] [--consumer NAME] [--batch N] [--lease SECONDS] [--poll MS]\n"
-                     "    [--starttls] [--cacert FILE] [--unsubscribe 'https://shop.example/unsubscribe?m='] [--once]");
+                     "    [--starttls] [--cacert FILE] [--unsubscribe 'https://shop.example/unsubscribe?t='] [--once]");
         std::exit(2);
     }
     return o;

@@ -98,6 +98,7 @@ CREATE TABLE lifecycle.wishlist (
     added_at    timestamptz NOT NULL
 ) USING heap;
 CREATE INDEX wishlist_customer_id_idx ON lifecycle.wishlist (customer_id, product);
+CREATE INDEX wishlist_product_idx ON lifecycle.wishlist USING hash (product);
 COMMENT ON TABLE lifecycle.wishlist IS 'Products on wishlists';
 COMMENT ON COLUMN lifecycle.wishlist.customer_id IS 'The customer';
 COMMENT ON COLUMN lifecycle.wishlist.source_id IS 'The source (lifecycle.source) that said it; 0: lifecycle.track()';

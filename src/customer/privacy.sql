@@ -103,3 +103,41 @@ CREATE FUNCTION lifecycle.add_in_zone(at timestamptz, span interval, time_zone t
     LANGUAGE c STABLE
     AS 'MODULE_PATHNAME', 'lifecycle_add_in_zone';
 COMMENT ON FUNCTION lifecycle.add_in_zone(timestamptz, interval, text) IS 'Internal: at + span, days and months counted in this zone, or the shop''s if it is NULL or unknown';
+
+CREATE FUNCTION lifecycle.check_consent_channel(channel text) RETURNS void
+    LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
+    AS $$
+BEGIN
+    IF channel IS NULL OR channel NOT IN ('email', 'sms', 'push', 'ads') THEN
+        RAISE EXCEPTION 'channel of a consent is not known'
+            USING ERRCODE = 'invalid_parameter_value', DETAIL = format('It is %s.', coalesce(quote_literal(channel), 'NULL')),
+                  HINT = 'Consents are for email, sms, push or ads.';
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION lifecycle.check_consent_channel(text) IS 'Internal: refuses what is none of email, sms, push, ads';
+
+CREATE FUNCTION lifecycle.as_token(value bytea) RETURNS text
+    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+    RETURN translate(encode(value, 'base64'), E'+/=\n', '-_');
+COMMENT ON FUNCTION lifecycle.as_token(bytea) IS 'Internal: base64url';
+
+-- Inlined where it is used, for many messages at once.
+CREATE FUNCTION lifecycle.signed_token(said bytea, key bytea) RETURNS text
+    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+    RETURN lifecycle.as_token(said) || '.' || lifecycle.as_token(lifecycle.hmac(key, said));
+COMMENT ON FUNCTION lifecycle.signed_token(bytea, bytea) IS 'Internal: what is said, and a signature of it';
+
+CREATE FUNCTION lifecycle.unsubscribe_token(customer_id text, channel text) RETURNS text
+    LANGUAGE plpgsql STABLE
+    -- SECURITY DEFINER, because nobody but the owner may read the key.
+    SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS $$
+DECLARE
+    said bytea := convert_to(channel || ':' || customer_id, 'UTF8');
+BEGIN
+    PERFORM lifecycle.check_consent_channel(channel);
+    RETURN lifecycle.signed_token(said, (SELECT s.key FROM lifecycle.secret AS s WHERE s.purpose = 'unsubscribe'));
+END
+$$;
+COMMENT ON FUNCTION lifecycle.unsubscribe_token(text, text) IS 'The token for the unsubscribe link of messages to a customer on a channel (email, sms, push, ads). Signed, the same every time, and valid for ever. NULL: no customer. Errors: an unknown channel (22023)';

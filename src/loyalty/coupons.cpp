@@ -23,6 +23,8 @@ pg::Statement read_offers{.sql = "SELECT FROM lifecycle.offer AS o LIMIT 1"};
 pg::Statement take_in{
     .sql = "SELECT lifecycle.take_in_coupons($1, $2, $3, $4, $5)",
     .types = {TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT4ARRAYOID}};
+pg::Statement bind{.sql = "SELECT b FROM lifecycle.bind_coupons($1, $2, $3, $4, $5) AS b",
+                   .types = {TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TIMESTAMPTZOID}};
 pg::Statement tidy{.sql = "SELECT lifecycle.tidy_coupons()"};
 
 bool any_offers() {
@@ -90,6 +92,22 @@ void take_in_coupons(Batch batch) {
     Datum args[] = {pg::text_array(customers.span()), pg::text_array(orders.span()), pg::text_array(codes.span(), no_code.data),
                     pg::text_array(former.span(), no_former.data), pg::int4_array(gone.span())};
     take_in.run(args);
+}
+
+void bind_coupons(std::span<Binding> wanted, Instant now) {
+    pg::Array<Datum> customers, offers, purposes, zones;
+    pg::Array<bool> no_zone;
+    for (const Binding& b : wanted) {
+        customers.push(b.customer);
+        offers.push(b.offer);
+        purposes.push(b.purpose);
+        zones.push(b.zone);
+        no_zone.push(b.zone == 0);
+    }
+    Datum args[] = {pg::text_array(customers.span()), pg::text_array(offers.span()), pg::text_array(purposes.span()),
+                    pg::text_array(zones.span(), no_zone.data), TimestampTzGetDatum(now)};
+    uint64 rows = bind.run(args);
+    for (uint64 row = 0; row < rows; ++row) wanted[DatumGetInt64(pg::cell(row, 1).value) - 1].bound = true;
 }
 
 void tidy_coupons() {

@@ -19,7 +19,7 @@ CREATE TABLE lifecycle.offer (
     CONSTRAINT offer_value_fits CHECK (CASE kind WHEN 'percent' THEN value > 0 AND value <= 100 AND value IS NOT NULL
                                                  WHEN 'amount' THEN value > 0 AND value < 'Infinity' AND value IS NOT NULL
                                                  ELSE value IS NULL OR (value >= 0 AND value < 'Infinity') END),
-    CONSTRAINT offer_codes_is_known CHECK (codes IN ('generated', 'pool')),
+    CONSTRAINT offer_codes_is_known CHECK (codes IN ('generated', 'pool', 'none')),
     CONSTRAINT offer_prefix_is_plain CHECK (prefix ~ '^[0-9A-Z]{0,20}$'),
     CONSTRAINT offer_code_length_is_in_range CHECK (code_length BETWEEN 8 AND 30),
     CONSTRAINT offer_validity_is_positive CHECK (validity > '0'),
@@ -31,7 +31,7 @@ COMMENT ON COLUMN lifecycle.offer.name IS 'Its name';
 COMMENT ON COLUMN lifecycle.offer.kind IS 'percent, amount, free_shipping, gift, early_access, event_invitation or tester_group; the shop''s checkout applies it';
 COMMENT ON COLUMN lifecycle.offer.value IS 'Per cent off, or the amount off; of other kinds what the shop makes of it';
 COMMENT ON COLUMN lifecycle.offer.description IS 'For the mailer and the shop, such as texts by locale or the gift''s article number';
-COMMENT ON COLUMN lifecycle.offer.codes IS 'generated: each coupon gets a code of its own; pool: codes are taken from those that lifecycle.import_coupons() has brought';
+COMMENT ON COLUMN lifecycle.offer.codes IS 'generated: each coupon gets a code of its own; pool: codes are taken from those that lifecycle.import_coupons() has brought; none: there is nothing to redeem, the offer is only told';
 COMMENT ON COLUMN lifecycle.offer.prefix IS 'Generated codes begin with it: digits and capital letters';
 COMMENT ON COLUMN lifecycle.offer.code_length IS 'Length of generated codes without the prefix; the last character is a check';
 COMMENT ON COLUMN lifecycle.offer.owner_bound IS 'Whether only the customer to whom a coupon was issued may redeem it; false: whoever has the code, even of a pool''s code that was not issued at all';
@@ -157,7 +157,7 @@ CREATE VIEW lifecycle.coupon_pool AS
      GROUP BY o.name, o.codes, o.low_water;
 COMMENT ON VIEW lifecycle.coupon_pool IS 'How many coupons of each offer are in which state';
 COMMENT ON COLUMN lifecycle.coupon_pool.offer IS 'The offer';
-COMMENT ON COLUMN lifecycle.coupon_pool.codes IS 'generated or pool';
+COMMENT ON COLUMN lifecycle.coupon_pool.codes IS 'generated, pool or none';
 COMMENT ON COLUMN lifecycle.coupon_pool.free IS 'Codes in the pool';
 COMMENT ON COLUMN lifecycle.coupon_pool.reserved IS 'Reserved for messages';
 COMMENT ON COLUMN lifecycle.coupon_pool.issued IS 'Issued and not redeemed';

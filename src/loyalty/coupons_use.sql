@@ -38,34 +38,47 @@ END
 $$;
 COMMENT ON FUNCTION lifecycle.import_coupons(text, text[]) IS 'Puts codes into the pool of an offer; those that are known already, of whatever offer, are passed over. Returns how many were new';
 
-CREATE FUNCTION lifecycle.take_code(pool lifecycle.offer) RETURNS text
+CREATE FUNCTION lifecycle.validity_end(pool lifecycle.offer, issued_at timestamptz, zone text) RETURNS timestamptz
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+    AS $$
+    SELECT least(coalesce(lifecycle.deadline(issued_at, pool.validity, zone, pool.validity_rounding), 'infinity'),
+                 coalesce(pool.valid_until, 'infinity'))
+$$;
+COMMENT ON FUNCTION lifecycle.validity_end(lifecycle.offer, timestamptz, text) IS 'Internal: when a coupon of an offer ends that is issued at an instant to somebody in a zone';
+
+CREATE FUNCTION lifecycle.take_codes(pool lifecycle.offer, wanted int) RETURNS text[]
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
     AS $$
 DECLARE
-    taken text;
+    taken text[] := '{}';
+    made  text[];
 BEGIN
     IF pool.codes = 'pool' THEN
-        SELECT c.code_key INTO taken FROM lifecycle.coupon AS c
-         WHERE c.offer = pool.name AND c.status = 'free'
-         LIMIT 1 FOR UPDATE SKIP LOCKED;
-        IF (SELECT count(*) FROM (SELECT FROM lifecycle.coupon AS c WHERE c.offer = pool.name AND c.status = 'free'
-                                   LIMIT pool.low_water::bigint + 2) AS c) <= pool.low_water::bigint + 1 THEN
-            PERFORM pg_notify('lifecycle_coupon_pool', pool.name);
+        SELECT array_agg(f.code_key) INTO taken
+          FROM (SELECT c.code_key FROM lifecycle.coupon AS c
+                 WHERE c.offer = pool.name AND c.status = 'free' LIMIT wanted FOR UPDATE SKIP LOCKED) AS f;
+        IF pool.low_water IS NOT NULL
+           AND (SELECT count(*) FROM (SELECT FROM lifecycle.coupon AS c WHERE c.offer = pool.name AND c.status = 'free'
+                                       LIMIT pool.low_water::bigint + wanted + 1) AS c) <= pool.low_water::bigint + wanted THEN
+            PERFORM lifecycle.notify_at_commit('lifecycle_coupon_pool', pool.name);
         END IF;
         RETURN taken;
     END IF;
-    LOOP
-        INSERT INTO lifecycle.coupon (code_key, code, offer, created_at)
-            SELECT pool.prefix || r.code, pool.prefix || r.code, pool.name, lifecycle.now()
-              FROM (SELECT lifecycle.random_code(pool.code_length) AS code OFFSET 0) AS r
-            ON CONFLICT (code_key) DO NOTHING
-            RETURNING code_key INTO taken;
-        EXIT WHEN taken IS NOT NULL;
+    WHILE pool.codes = 'generated' AND cardinality(taken) < wanted LOOP
+        WITH fresh AS (
+            INSERT INTO lifecycle.coupon (code_key, code, offer, created_at)
+                SELECT pool.prefix || r.code, pool.prefix || r.code, pool.name, lifecycle.now()
+                  FROM (SELECT lifecycle.random_code(pool.code_length) AS code
+                          FROM generate_series(1, wanted - cardinality(taken)) OFFSET 0) AS r
+                ON CONFLICT (code_key) DO NOTHING
+                RETURNING code_key)
+        SELECT array_agg(f.code_key) INTO made FROM fresh AS f;
+        taken := taken || made;
     END LOOP;
     RETURN taken;
 END
 $$;
-COMMENT ON FUNCTION lifecycle.take_code(lifecycle.offer) IS 'Internal: a free code, locked; NULL: the pool is empty. Notifies lifecycle_coupon_pool when few are left';
+COMMENT ON FUNCTION lifecycle.take_codes(lifecycle.offer, int) IS 'Internal: that many free codes, locked, or as many as there are. Notifies lifecycle_coupon_pool when few are left';
 
 CREATE FUNCTION lifecycle.hand_out_coupon(pool lifecycle.offer, owner text, reason text, until timestamptz) RETURNS lifecycle.coupon
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -90,7 +103,7 @@ BEGIN
             RAISE EXCEPTION 'offer "%" has ended', pool.name
                 USING ERRCODE = 'object_not_in_prerequisite_state', DETAIL = format('It was valid until %s.', pool.valid_until);
         END IF;
-        taken := lifecycle.take_code(pool);
+        taken := (lifecycle.take_codes(pool, 1))[1];
     ELSIF mine.status <> 'reserved' THEN
         RETURN mine;
     ELSE
@@ -102,10 +115,8 @@ BEGIN
            reserved_until = until,
            issued_at = CASE WHEN until IS NULL THEN lifecycle.now() END,
            valid_until = CASE WHEN until IS NULL
-                              THEN least(coalesce(lifecycle.deadline(lifecycle.now(), pool.validity,
-                                                                     (SELECT p.time_zone FROM lifecycle.customer AS p WHERE p.customer_id = owner),
-                                                                     pool.validity_rounding), 'infinity'),
-                                         coalesce(pool.valid_until, 'infinity'))
+                              THEN lifecycle.validity_end(pool, lifecycle.now(),
+                                                          (SELECT p.time_zone FROM lifecycle.customer AS p WHERE p.customer_id = owner))
                               ELSE 'infinity' END
      WHERE c.code_key = taken
     RETURNING c.* INTO mine;
@@ -126,13 +137,17 @@ DECLARE
     issued text := lifecycle.try_issue_coupon(offer, customer_id, purpose);
 BEGIN
     IF issued IS NULL THEN
+        IF (lifecycle.find_offer(offer)).codes = 'none' THEN
+            RAISE EXCEPTION 'offer "%" has no codes', offer
+                USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'Set its codes to generated or pool.';
+        END IF;
         RAISE EXCEPTION 'the coupon pool of offer "%" is empty', offer
             USING ERRCODE = 'no_data_found', HINT = 'Bring more codes with lifecycle.import_coupons().';
     END IF;
     RETURN issued;
 END
 $$;
-COMMENT ON FUNCTION lifecycle.issue_coupon(text, text, text) IS 'Issues a coupon of an offer to a customer, valid from now on; asked again for the same purpose, the same one. Returns its code. Errors: an offer that does not exist (42704) or has ended (55000), an empty pool (P0002)';
+COMMENT ON FUNCTION lifecycle.issue_coupon(text, text, text) IS 'Issues a coupon of an offer to a customer, valid from now on; asked again for the same purpose, the same one. Returns its code. Errors: an offer that does not exist (42704), has ended or has no codes (55000), an empty pool (P0002)';
 
 CREATE FUNCTION lifecycle.reserve_coupon(offer text, customer_id text, purpose text, until timestamptz) RETURNS text
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -163,6 +178,68 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION lifecycle.release_coupon(text, text, text) IS 'Takes back a coupon that was reserved or issued for a purpose and that nobody has seen: its message was cancelled or expired unsent. A pool''s code is free again. Returns whether there was one';
+
+CREATE FUNCTION lifecycle.coupon_purpose(scenario text, anchor text) RETURNS text
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN concat_ws(':', 'scenario', scenario, anchor);
+COMMENT ON FUNCTION lifecycle.coupon_purpose(text, text) IS 'Internal: the purpose of the coupons that the messages of an enrolment bring';
+
+-- The customers are locked, so nobody else asks for the same purpose meanwhile.
+CREATE FUNCTION lifecycle.bind_coupons(customers text[], offers text[], purposes text[], zones text[], clock timestamptz) RETURNS SETOF bigint
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+    AS $$
+DECLARE
+    pool  lifecycle.offer;
+    asked bigint[];
+    bound bigint[];
+    taken text[];
+BEGIN
+    FOR pool IN
+        SELECT o.* FROM lifecycle.offer AS o WHERE o.name = ANY (offers) AND clock < coalesce(o.valid_until, 'infinity') ORDER BY o.name
+    LOOP
+        SELECT array_agg(u.n ORDER BY u.n), array_agg(u.n) FILTER (WHERE pool.codes = 'none' OR c.code_key IS NOT NULL)
+          INTO asked, bound
+          FROM unnest(customers, offers, purposes) WITH ORDINALITY AS u (customer, offer, purpose, n)
+          LEFT JOIN lifecycle.coupon AS c ON (c.customer_id, c.offer, c.purpose) = (u.customer, u.offer, u.purpose)
+         WHERE u.offer = pool.name;
+        bound := coalesce(bound, '{}');
+        RETURN QUERY SELECT unnest(bound);
+        asked := ARRAY(SELECT a FROM unnest(asked) AS a WHERE a <> ALL (bound));
+        CONTINUE WHEN cardinality(asked) = 0;
+        taken := lifecycle.take_codes(pool, cardinality(asked));
+        RETURN QUERY
+            UPDATE lifecycle.coupon AS c
+               SET customer_id = customers[t.n], purpose = purposes[t.n], status = 'issued', issued_at = clock,
+                   valid_until = lifecycle.validity_end(pool, clock, zones[t.n])
+              FROM unnest(taken, asked) AS t (code_key, n)
+             WHERE c.code_key = t.code_key
+            RETURNING t.n;
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION lifecycle.bind_coupons(text[], text[], text[], text[], timestamptz) IS 'Internal: issues coupons to several customers, who are locked, and returns the numbers (from 1) of those who have theirs or need none; the others'' pools are empty or their offers have ended';
+
+CREATE FUNCTION lifecycle.renew_coupons(codes text[], bound_at timestamptz[], clock timestamptz) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off
+    AS $$
+BEGIN
+    UPDATE lifecycle.coupon AS c
+       SET issued_at = clock, valid_until = lifecycle.validity_end(o, clock, (SELECT p.time_zone FROM lifecycle.customer AS p WHERE p.customer_id = c.customer_id))
+      FROM unnest(codes, bound_at) AS u (code, at), lifecycle.offer AS o
+     WHERE c.code_key = lifecycle.normal_code(u.code) AND c.status = 'issued' AND c.issued_at = u.at AND o.name = c.offer;
+END
+$$;
+COMMENT ON FUNCTION lifecycle.renew_coupons(text[], timestamptz[], timestamptz) IS 'Internal: lets the validity of coupons begin now that have been bound to a message at these instants and that no mailer has had yet';
+
+-- Inlined where it is used, for many messages at once; so it sets nothing, and says UTC itself.
+CREATE FUNCTION lifecycle.told_offer(told lifecycle.offer, bound lifecycle.coupon) RETURNS jsonb
+    LANGUAGE sql STABLE
+    RETURN CASE WHEN bound.code IS NOT NULL OR (told.codes = 'none' AND lifecycle.now() < coalesce(told.valid_until, 'infinity'))
+                THEN jsonb_build_object('name', told.name, 'kind', told.kind, 'value', told.value, 'description', NULLIF(told.description, '{}'),
+                                        'code', bound.code,
+                                        'valid_until', to_char(NULLIF(least(bound.valid_until, told.valid_until), 'infinity') AT TIME ZONE 'UTC',
+                                                               'YYYY-MM-DD"T"HH24:MI:SS"+00:00"')) END;
+COMMENT ON FUNCTION lifecycle.told_offer(lifecycle.offer, lifecycle.coupon) IS 'Internal: an offer as a message''s payload has it; NULL: it needs a code and has none';
 
 CREATE FUNCTION lifecycle.tidy_coupons() RETURNS void
     LANGUAGE sql SET search_path = pg_catalog, pg_temp

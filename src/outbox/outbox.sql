@@ -100,6 +100,24 @@ BEGIN
 END
 $$;
 
+CREATE FUNCTION lifecycle.return_coupon() RETURNS trigger
+    LANGUAGE plpgsql
+    -- SECURITY DEFINER, because who may cancel a message need not have any rights on coupons.
+    SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS $$
+BEGIN
+    -- Another message of the same enrolment may have brought the code before.
+    IF NOT lifecycle.restoring()
+       AND NOT EXISTS (SELECT FROM lifecycle.outbox AS o
+                        WHERE (o.customer_id, o.scenario, o.anchor) = (NEW.customer_id, NEW.scenario, NEW.anchor)
+                          AND o.payload -> 'offer' -> 'code' = NEW.payload -> 'offer' -> 'code' AND o.status NOT IN ('cancelled', 'expired')) THEN
+        PERFORM lifecycle.release_coupon(NEW.payload -> 'offer' ->> 'name', NEW.customer_id, lifecycle.coupon_purpose(NEW.scenario, NEW.anchor));
+    END IF;
+    RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION lifecycle.return_coupon() IS 'Trigger of lifecycle.outbox: gives back the coupon of a message that was cancelled or expired unsent';
+
 -- What has ended. The check lets the planner leave history aside when somebody asks for pending messages. Sixteen volumes go round:
 -- each takes a twelfth of the time that history is kept, and the oldest is truncated. So no table is ever made or dropped, and a dump is whole.
 DO $$
@@ -112,6 +130,9 @@ BEGIN
                             ADD CONSTRAINT outbox_%1$s_pkey PRIMARY KEY (message_id, customer_id),
                             ADD CONSTRAINT outbox_%1$s_idempotency_key_is_unique UNIQUE (customer_id, idempotency_key)', k);
         EXECUTE format('CREATE INDEX outbox_%1$s_dead_idx ON lifecycle.outbox_%1$s (message_id) WHERE status IN (''failed'', ''unknown'')', k);
+        EXECUTE format('CREATE TRIGGER return_coupon AFTER INSERT ON lifecycle.outbox_%1$s
+                            FOR EACH ROW WHEN (NEW.status IN (''cancelled'', ''expired'') AND NEW.payload -> ''offer'' ? ''code'')
+                            EXECUTE FUNCTION lifecycle.return_coupon()', k);
         EXECUTE format('COMMENT ON TABLE lifecycle.outbox_%1$s IS ''Internal: messages that have ended; see lifecycle.outbox''', k);
     END LOOP;
 END

@@ -21,7 +21,7 @@ BEGIN
     -- UPDATE of these is what polling with plain SQL needs; the row's triggers see to the rest.
     EXECUTE format('GRANT SELECT, UPDATE (status, error, provider_id) ON lifecycle.outbox TO %s', role);
     EXECUTE format('GRANT EXECUTE ON FUNCTION lifecycle.claim, lifecycle.ack, lifecycle.fail, lifecycle.extend, lifecycle.release,
-                        lifecycle.may_send, lifecycle.feedback, lifecycle.gate, lifecycle.now, lifecycle.is_armed TO %s', role);
+                        lifecycle.may_send, lifecycle.feedback, lifecycle.gate, lifecycle.payload_of, lifecycle.now, lifecycle.is_armed TO %s', role);
 END
 $$;
 COMMENT ON FUNCTION lifecycle.grant_mailer(regrole) IS 'Lets a role read the outbox, poll it with plain SQL, claim, acknowledge and pass on feedback, and nothing else';

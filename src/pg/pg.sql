@@ -26,3 +26,8 @@ CREATE FUNCTION lifecycle.hmac(key bytea, message bytea) RETURNS bytea
     LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
     AS 'MODULE_PATHNAME', 'lifecycle_hmac';
 COMMENT ON FUNCTION lifecycle.hmac(bytea, bytea) IS 'Internal: HMAC-SHA-256 (RFC 2104)';
+
+CREATE FUNCTION lifecycle.notify_at_commit(channel text, payload text) RETURNS void
+    LANGUAGE c STRICT
+    AS 'MODULE_PATHNAME', 'lifecycle_notify_at_commit';
+COMMENT ON FUNCTION lifecycle.notify_at_commit(text, text) IS 'Internal: as pg_notify(), but no obstacle to PREPARE TRANSACTION; then nobody is told';

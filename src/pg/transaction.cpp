@@ -1,13 +1,23 @@
 #include "pg/transaction.hpp"
 
+#include <cstring>
+
 #include "pg/rehearsal.hpp"
+#include "pg/text.hpp"
 
 namespace lifecycle::pg {
 
 namespace {
 
 TransactionEnd end{};
-const char* channel_to_notify = nullptr;
+
+// In the transaction's memory, which is gone when it has ended.
+struct Notice {
+    Notice* next;
+    const char* channel;
+    const char* payload;
+};
+Notice* notices = nullptr;
 bool registered = false;
 
 // What a process publishes of its subtransactions has room for 64 (PGPROC_MAX_CACHED_SUBXIDS). The other half is left to the shop.
@@ -18,14 +28,14 @@ void transaction_event(XactEvent event, void*) {
         case XACT_EVENT_PRE_COMMIT:
         case XACT_EVENT_PRE_PREPARE:
             if (end.before_commit != nullptr) end.before_commit();
-            if (event == XACT_EVENT_PRE_COMMIT && channel_to_notify != nullptr) Async_Notify(channel_to_notify, "");
-            channel_to_notify = nullptr;
+            for (Notice* n = event == XACT_EVENT_PRE_COMMIT ? notices : nullptr; n != nullptr; n = n->next) Async_Notify(n->channel, n->payload);
+            notices = nullptr;
             break;
         case XACT_EVENT_COMMIT:
         case XACT_EVENT_ABORT:
         case XACT_EVENT_PREPARE:
             if (end.at_end != nullptr) end.at_end();
-            channel_to_notify = nullptr;
+            notices = nullptr;
             break;
         default:
             break;
@@ -52,9 +62,16 @@ void at_transaction_end(const TransactionEnd& asked) {
     register_callbacks();
 }
 
-void notify_at_commit(const char* channel) {
+void notify_at_commit(const char* channel, std::string_view payload) {
     if (is_rehearsing()) return;
-    channel_to_notify = channel;
+    for (Notice* n = notices; n != nullptr; n = n->next) {
+        if (strcmp(n->channel, channel) == 0 && payload == n->payload) return;
+    }
+    MemoryContext caller = MemoryContextSwitchTo(TopTransactionContext);
+    auto* notice = static_cast<Notice*>(palloc(sizeof(Notice)));
+    *notice = {notices, pstrdup(channel), to_cstring(payload)};
+    MemoryContextSwitchTo(caller);
+    notices = notice;
     register_callbacks();
 }
 
@@ -63,3 +80,10 @@ bool has_many_subtransactions() {
 }
 
 }  // namespace lifecycle::pg
+
+using namespace lifecycle;
+
+LIFECYCLE_FUNCTION(lifecycle_notify_at_commit) {
+    pg::notify_at_commit(pg::to_cstring(pg::view(PG_GETARG_DATUM(0))), pg::view(PG_GETARG_DATUM(1)));
+    PG_RETURN_VOID();
+}

@@ -1,6 +1,8 @@
 // What is to happen when the shop's transaction, or a savepoint of it, ends.
 #pragma once
 
+#include <string_view>
+
 #include "pg/postgres.hpp"
 
 namespace lifecycle::pg {
@@ -16,7 +18,7 @@ void at_transaction_end(const TransactionEnd& asked);
 
 // Lets those who LISTEN to a channel know once this transaction has committed. Unlike NOTIFY itself it is no obstacle to PREPARE
 // TRANSACTION: then nobody is told.
-void notify_at_commit(const char* channel);
+void notify_at_commit(const char* channel, std::string_view payload = {});
 
 // Whether the transaction has so many subtransactions with an id that soon other sessions would have to look them up one by one.
 bool has_many_subtransactions();

@@ -43,7 +43,7 @@ void ask_about_steps(Change& change, std::string_view name, Put&& put) {
     const Scenario* scenario = find_scenario(all, name);
     if (scenario == nullptr) return;
     Outgoing outgoing;
-    Work work{all, {}, {}, {}, 0, {}, {}, &outgoing, {}};
+    Work work{.scenarios = all, .outgoing = &outgoing};
     Enrolment e{};
     e.change = &change;
     e.scenario = scenario;

@@ -321,7 +321,7 @@ void advance(Batch batch, Outgoing* outgoing) {
     pg::fault_point("scenarios");
     note_consents(batch, outgoing);
     const Scenarios& all = refresh_scenarios();
-    Work work{all, {}, {}, {}, 0, {}, {}, outgoing, {}};
+    Work work{.scenarios = all, .outgoing = outgoing};
     pg::keep_zone([&] {
         load_expiring(work, batch);
         for (Change& change : batch) {
@@ -339,6 +339,7 @@ void advance(Batch batch, Outgoing* outgoing) {
         load_bought_elsewhere(work);
         load_sent(work, batch, true);
         for (Enrolment& e : work.enrolments) run(work, e);
+        bind_offers(work);
         if (!work.enrolments.empty() || all.any_on_time) note_in_rows(batch, work);
     });
     if (!work.enrolments.empty()) write(work, batch[0].now);

@@ -13,6 +13,16 @@ BEGIN
         ('vip',    4, 5000, '{"free_returns": true, "free_shipping": true, "early_access": true, "product_testers": true}')
     ON CONFLICT (name) DO NOTHING;
 
+    INSERT INTO lifecycle.offer (name, kind, value, codes, prefix, validity, validity_rounding, description) VALUES
+        ('cart_free_shipping', 'free_shipping', NULL, 'generated', 'FREE', '48 hours', NULL,  '{"de": "Versand geschenkt", "en": "free shipping"}'),
+        ('cart_discount',      'percent',       5,    'generated', 'CART', '48 hours', NULL,  '{"de": "5 % auf den Warenkorb", "en": "5 % off the cart"}'),
+        ('come_back',          'percent',       10,   'generated', 'BACK', '14 days',  'day', '{"de": "10 % auf die nächste Bestellung", "en": "10 % off the next order"}'),
+        ('loyalty_thanks',     'percent',       5,    'generated', 'THX',  '30 days',  'day', '{"de": "5 % als Dankeschön", "en": "5 % to say thank you"}'),
+        ('product_testers',    'tester_group',  NULL, 'none',      '',     NULL,       NULL,  '{"de": "der Kreis der Produkttester", "en": "the circle of product testers"}'),
+        ('reengage',           'percent',       10,   'generated', 'HEY',  '7 days',   'day', '{"de": "10 %, nur für kurze Zeit", "en": "10 % off, for a short time"}'),
+        ('birthday',           'percent',       10,   'generated', 'BDAY', '14 days',  'day', '{"de": "10 % zum Geburtstag", "en": "10 % off for your birthday"}')
+    ON CONFLICT (name) DO NOTHING;
+
     INSERT INTO lifecycle.segment (name, dimension, rank, predicate, description) VALUES
         ('prospect', 'lifecycle', 1,
          'order_count = 0',
@@ -99,7 +109,10 @@ BEGIN
         ('remarketing_end',    'segment_left:remarketing_cart',         NULL,           NULL, NULL, 'once_per_anchor', '30 days', 0)
     ON CONFLICT (name) DO NOTHING;
 
-    INSERT INTO lifecycle.step (scenario, position, counts_from, delay, not_after, condition, channel, class, template, subject, content) VALUES
+    INSERT INTO lifecycle.step (scenario, position, counts_from, delay, not_after, condition, channel, class, template, subject, content, offer, pool_empty)
+        SELECT v.scenario, v.position, v.counts_from, v.delay::interval, v.not_after::interval, v.condition, v.channel, v.class, v.template,
+               v.subject::jsonb, v.content::jsonb, b.offer, coalesce(b.pool_empty, 'skip')
+          FROM (VALUES
         ('cart_recovery', 1, 'anchor', '1 hour', '12 hours', NULL, 'email', 'marketing', 'cart_reminder',
          '{"de": "Ist etwas schiefgegangen?", "en": "Did something go wrong?"}',
          '{"de": {"body": "Ihr Warenkorb wartet noch auf Sie. Gab es ein technisches Problem? Hier geht es weiter."},
@@ -190,20 +203,28 @@ BEGIN
          '{"de": {"body": "Alternativen zu Ihrem Wunsch."},
            "en": {"body": "Alternatives to what you wished for."}}'),
         ('remarketing', 1, 'anchor', '0', '1 day', NULL, 'audience', 'marketing', 'audience_add', '{}', '{}'),
-        ('remarketing_end', 1, 'anchor', '0', '30 days', NULL, 'audience', 'transactional', 'audience_remove', '{}', '{}')
+        ('remarketing_end', 1, 'anchor', '0', '30 days', NULL, 'audience', 'transactional', 'audience_remove', '{}', '{}'))
+            AS v (scenario, position, counts_from, delay, not_after, condition, channel, class, template, subject, content)
+          LEFT JOIN (VALUES
+            ('cart_recovery',     3, 'cart_free_shipping', 'skip'),
+            ('win_back',          2, 'come_back',          'skip'),
+            ('loyalty',           1, 'loyalty_thanks',     'send_without'),
+            ('loyalty',           2, 'product_testers',    'skip'),
+            ('reengage_win_back', 1, 'reengage',           'skip'),
+            ('birthday',          1, 'birthday',           'skip')) AS b (scenario, position, offer, pool_empty) USING (scenario, position)
     ON CONFLICT (scenario, position) DO NOTHING;
 
-    INSERT INTO lifecycle.variant (scenario, position, name, template, subject, content)
+    INSERT INTO lifecycle.variant (scenario, position, name, template, subject, content, offer)
         SELECT v.* FROM (VALUES
-            ('cart_recovery', 2, 'A', NULL, NULL::jsonb, NULL::jsonb),
+            ('cart_recovery', 2, 'A', NULL, NULL::jsonb, NULL::jsonb, NULL),
             ('cart_recovery', 2, 'B', 'cart_questions', '{"de": "Fragen zu Versand, Rückgabe oder Zahlung?", "en": "Questions about shipping, returns or payment?"}',
-             '{"de": {"body": "Die häufigsten Fragen, kurz beantwortet."}, "en": {"body": "The most frequent questions, answered briefly."}}'),
-            ('cart_recovery', 3, 'A', NULL, NULL, NULL),
+             '{"de": {"body": "Die häufigsten Fragen, kurz beantwortet."}, "en": {"body": "The most frequent questions, answered briefly."}}', NULL),
+            ('cart_recovery', 3, 'A', NULL, NULL, NULL, NULL),
             ('cart_recovery', 3, 'B', 'cart_discount', '{"de": "5 % auf Ihren Warenkorb, 48 Stunden lang", "en": "5 % off your cart for 48 hours"}',
-             '{"de": {"body": "Ihr Rabatt wartet."}, "en": {"body": "Your discount is waiting."}}'))
-            AS v (scenario, position, name, template, subject, content)
+             '{"de": {"body": "Ihr Rabatt wartet."}, "en": {"body": "Your discount is waiting."}}', 'cart_discount'))
+            AS v (scenario, position, name, template, subject, content, offer)
          WHERE EXISTS (SELECT FROM lifecycle.step AS s WHERE (s.scenario, s.position) = (v.scenario, v.position))
         ON CONFLICT (scenario, position, name) DO NOTHING;
 END
 $$;
-COMMENT ON FUNCTION lifecycle.install_playbook() IS 'Inserts the tiers, segments, channels, scenarios and steps of the playbook. Rows that exist are left alone; scenarios come as drafts';
+COMMENT ON FUNCTION lifecycle.install_playbook() IS 'Inserts the tiers, offers, segments, channels, scenarios and steps of the playbook. Rows that exist are left alone; scenarios come as drafts';

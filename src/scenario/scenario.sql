@@ -185,6 +185,8 @@ CREATE TABLE lifecycle.step (
     template    text,
     subject     jsonb NOT NULL DEFAULT '{}',
     content     jsonb NOT NULL DEFAULT '{}',
+    offer       text,
+    pool_empty  text NOT NULL DEFAULT 'skip',
     CONSTRAINT step_counts_from_is_known CHECK (counts_from IN ('anchor', 'delivery', 'previous')),
     CONSTRAINT step_wait_for_is_known CHECK (lifecycle.is_awaitable(wait_for)),
     CONSTRAINT step_sends_or_decides CHECK ((template IS NOT NULL) <> (wait_for IS NOT NULL OR (condition IS NOT NULL AND template IS NULL))),
@@ -194,6 +196,7 @@ CREATE TABLE lifecycle.step (
     CONSTRAINT step_send_window_has_both_ends CHECK ((send_from IS NULL) = (send_until IS NULL) AND send_from <> send_until),
     CONSTRAINT step_send_days_are_known CHECK (send_days <@ ARRAY['mon', 'tue', 'wed', 'thu', 'fri', 'sat', 'sun'] AND send_days <> '{}'),
     CONSTRAINT step_pkey PRIMARY KEY (scenario, position),
+    CONSTRAINT step_pool_empty_is_known CHECK (pool_empty IN ('skip', 'defer', 'send_without')),
     CONSTRAINT step_class_is_known CHECK (class IN ('marketing', 'transactional')),
     CONSTRAINT step_delay_is_not_negative CHECK (delay >= '0'),
     CONSTRAINT step_not_after_is_later CHECK (not_after > delay)
@@ -216,6 +219,8 @@ COMMENT ON COLUMN lifecycle.step.class IS 'marketing needs consent, transactiona
 COMMENT ON COLUMN lifecycle.step.template IS 'Key of the template that the mailer renders; NULL: the step sends nothing and only decides what comes next';
 COMMENT ON COLUMN lifecycle.step.subject IS 'Subject by locale: {"en": ..., "de": ...}; the customer''s locale, its language, then "en" is taken';
 COMMENT ON COLUMN lifecycle.step.content IS 'Content for the template by locale, chosen likewise';
+COMMENT ON COLUMN lifecycle.step.offer IS 'An offer that the message brings: the customer gets a coupon of it when the step is due, one for each anchor of the scenario; NULL: none';
+COMMENT ON COLUMN lifecycle.step.pool_empty IS 'If there is no code to be had, because the pool is empty or the offer has ended: skip the step, defer it (it is tried again each hour until not_after), or send_without';
 
 -- Triggers and not foreign keys: a parallel restore loads the tables in any order, and a foreign key would refuse that.
 CREATE FUNCTION lifecycle.check_step() RETURNS trigger
@@ -233,11 +238,15 @@ BEGIN
         RAISE EXCEPTION 'channel "%" of step % of scenario "%" does not exist', NEW.channel, NEW.position, NEW.scenario
             USING ERRCODE = 'foreign_key_violation', HINT = 'Insert it into lifecycle.channel first.';
     END IF;
+    IF NEW.offer IS NOT NULL AND NOT EXISTS (SELECT FROM lifecycle.offer AS o WHERE o.name = NEW.offer) THEN
+        RAISE EXCEPTION 'offer "%" of step % of scenario "%" does not exist', NEW.offer, NEW.position, NEW.scenario
+            USING ERRCODE = 'foreign_key_violation', HINT = 'Insert it into lifecycle.offer first.';
+    END IF;
     PERFORM lifecycle.check_condition(NEW.condition);
     RETURN NEW;
 END
 $$;
-COMMENT ON FUNCTION lifecycle.check_step() IS 'Trigger of lifecycle.step: refuses a step of a scenario or on a channel that does not exist';
+COMMENT ON FUNCTION lifecycle.check_step() IS 'Trigger of lifecycle.step: refuses a step of a scenario, on a channel or with an offer that does not exist';
 
 CREATE TRIGGER check_step BEFORE INSERT OR UPDATE ON lifecycle.step
     FOR EACH ROW EXECUTE FUNCTION lifecycle.check_step();
@@ -250,6 +259,7 @@ CREATE TABLE lifecycle.variant (
     template text,
     subject  jsonb,
     content  jsonb,
+    offer    text,
     CONSTRAINT variant_pkey PRIMARY KEY (scenario, position, name),
     CONSTRAINT variant_weight_is_not_negative CHECK (weight >= 0)
 );
@@ -261,19 +271,27 @@ COMMENT ON COLUMN lifecycle.variant.weight IS 'Its share is weight / sum of the 
 COMMENT ON COLUMN lifecycle.variant.template IS 'Instead of the step''s; NULL: the step''s';
 COMMENT ON COLUMN lifecycle.variant.subject IS 'Instead of the step''s; NULL: the step''s';
 COMMENT ON COLUMN lifecycle.variant.content IS 'Instead of the step''s; NULL: the step''s';
+COMMENT ON COLUMN lifecycle.variant.offer IS 'Instead of the step''s; NULL: the step''s';
 
 CREATE FUNCTION lifecycle.check_variant() RETURNS trigger
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
     AS $$
 BEGIN
-    IF NOT lifecycle.restoring() AND NOT EXISTS (SELECT FROM lifecycle.step AS s WHERE (s.scenario, s.position) = (NEW.scenario, NEW.position)) THEN
+    IF lifecycle.restoring() THEN
+        RETURN NEW;
+    END IF;
+    IF NOT EXISTS (SELECT FROM lifecycle.step AS s WHERE (s.scenario, s.position) = (NEW.scenario, NEW.position)) THEN
         RAISE EXCEPTION 'step % of scenario "%" does not exist', NEW.position, NEW.scenario
             USING ERRCODE = 'foreign_key_violation', HINT = 'Insert it into lifecycle.step first.';
+    END IF;
+    IF NEW.offer IS NOT NULL AND NOT EXISTS (SELECT FROM lifecycle.offer AS o WHERE o.name = NEW.offer) THEN
+        RAISE EXCEPTION 'offer "%" of step % of scenario "%" does not exist', NEW.offer, NEW.position, NEW.scenario
+            USING ERRCODE = 'foreign_key_violation', HINT = 'Insert it into lifecycle.offer first.';
     END IF;
     RETURN NEW;
 END
 $$;
-COMMENT ON FUNCTION lifecycle.check_variant() IS 'Trigger of lifecycle.variant: refuses one of a step that does not exist';
+COMMENT ON FUNCTION lifecycle.check_variant() IS 'Trigger of lifecycle.variant: refuses one of a step or with an offer that does not exist';
 
 CREATE TRIGGER check_variant BEFORE INSERT OR UPDATE ON lifecycle.variant
     FOR EACH ROW EXECUTE FUNCTION lifecycle.check_variant();
@@ -309,6 +327,8 @@ BEGIN
         UPDATE lifecycle.enrolment SET scenario = NEW.name WHERE scenario = OLD.name;
         UPDATE lifecycle.enrolment_step SET scenario = NEW.name WHERE scenario = OLD.name;
         UPDATE lifecycle.outbox SET scenario = NEW.name WHERE scenario = OLD.name;
+        UPDATE lifecycle.coupon AS c SET purpose = lifecycle.coupon_purpose(NEW.name, substr(c.purpose, length(lifecycle.coupon_purpose(OLD.name, '')) + 1))
+         WHERE starts_with(c.purpose, lifecycle.coupon_purpose(OLD.name, ''));
     END IF;
     RETURN NULL;
 END
@@ -364,6 +384,33 @@ CREATE TRIGGER check_channel_deleted BEFORE DELETE ON lifecycle.channel
 CREATE TRIGGER check_channel_renamed BEFORE UPDATE ON lifecycle.channel
     FOR EACH ROW WHEN (OLD.name IS DISTINCT FROM NEW.name) EXECUTE FUNCTION lifecycle.check_channel();
 
+CREATE FUNCTION lifecycle.check_offer_in_use() RETURNS trigger
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+    AS $$
+DECLARE
+    user_of_it record;
+BEGIN
+    SELECT u.scenario, u.position INTO user_of_it
+      FROM (SELECT s.scenario, s.position FROM lifecycle.step AS s WHERE s.offer = OLD.name
+            UNION ALL
+            SELECT v.scenario, v.position FROM lifecycle.variant AS v WHERE v.offer = OLD.name) AS u
+     LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION 'offer "%" is in use', OLD.name
+            USING ERRCODE = 'foreign_key_violation',
+                  DETAIL = format('Step %s of scenario "%s" brings it.', user_of_it.position, user_of_it.scenario),
+                  HINT = 'Change or delete the steps first.';
+    END IF;
+    RETURN CASE TG_OP WHEN 'DELETE' THEN OLD ELSE NEW END;
+END
+$$;
+COMMENT ON FUNCTION lifecycle.check_offer_in_use() IS 'Trigger of lifecycle.offer: refuses to delete or rename one that steps bring';
+
+CREATE TRIGGER check_offer_in_use_deleted BEFORE DELETE ON lifecycle.offer
+    FOR EACH ROW EXECUTE FUNCTION lifecycle.check_offer_in_use();
+CREATE TRIGGER check_offer_in_use_renamed BEFORE UPDATE ON lifecycle.offer
+    FOR EACH ROW WHEN (OLD.name IS DISTINCT FROM NEW.name) EXECUTE FUNCTION lifecycle.check_offer_in_use();
+
 CREATE TABLE lifecycle.enrolment (
     customer_id   text COLLATE "C" NOT NULL,
     scenario      text NOT NULL,
@@ -416,7 +463,7 @@ COMMENT ON COLUMN lifecycle.enrolment_step.scenario IS 'The scenario';
 COMMENT ON COLUMN lifecycle.enrolment_step.anchor IS 'The enrolment''s anchor';
 COMMENT ON COLUMN lifecycle.enrolment_step.position IS 'The step';
 COMMENT ON COLUMN lifecycle.enrolment_step.outcome IS 'enqueued; skipped; would_send: held out of an experiment, else it would have been; passed: it sends nothing, and the reason says how it went';
-COMMENT ON COLUMN lifecycle.enrolment_step.reason IS 'Why it was not sent: no_consent, excluded, superseded, window_passed, holdout, capped; how it was passed: happened or timed_out, held or not_held';
+COMMENT ON COLUMN lifecycle.enrolment_step.reason IS 'Why it was not sent: no_consent, excluded, superseded, window_passed, holdout, capped, coupon_pool_empty; how it was passed: happened or timed_out, held or not_held';
 COMMENT ON COLUMN lifecycle.enrolment_step.decided_at IS 'When';
 COMMENT ON COLUMN lifecycle.enrolment_step.channel IS 'Of what was enqueued: the channel';
 COMMENT ON COLUMN lifecycle.enrolment_step.class IS 'Of what was enqueued: marketing or transactional';

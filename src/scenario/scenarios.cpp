@@ -41,13 +41,13 @@ pg::Statement read_steps{
            "       (extract(epoch FROM t.send_from) / 60)::int4, (extract(epoch FROM t.send_until) / 60)::int4,"
            "       (SELECT sum(1 << (array_position(ARRAY['mon', 'tue', 'wed', 'thu', 'fri', 'sat', 'sun'], d.day) - 1))::int4"
            "          FROM (SELECT DISTINCT u.day FROM unnest(t.send_days) AS u (day)) AS d), t.condition,"
-           "       t.template IS NOT NULL, t.wait_for, t.next, t.otherwise"
+           "       t.template IS NOT NULL, t.wait_for, t.next, t.otherwise, t.offer, t.pool_empty"
            "  FROM (SELECT k.* FROM lifecycle.step AS k WHERE $1 IS NULL"
            "        UNION ALL SELECT p.* FROM lifecycle.steps_of($1, $2) AS p WHERE $1 IS NOT NULL) AS t"
            "  LEFT JOIN lifecycle.channel AS c ON c.name = t.channel ORDER BY t.scenario, t.position",
     .types = {TEXTOID, INT4OID}};
 pg::Statement read_variants{
-    .sql = "SELECT v.scenario, v.position, v.name, v.weight"
+    .sql = "SELECT v.scenario, v.position, v.name, v.weight, v.offer"
            "  FROM (SELECT k.* FROM lifecycle.variant AS k WHERE $1 IS NULL"
            "        UNION ALL SELECT p.* FROM lifecycle.variants_of($1, $2) AS p WHERE $1 IS NOT NULL) AS v"
            " ORDER BY v.scenario, v.position, v.name",
@@ -91,6 +91,8 @@ struct Wanted {
 
     uint64 read(pg::Statement& statement) const { return statement.run(args, nulls); }
 };
+
+Datum text_or_none(uint64 row, int column) { return pg::cell(row, column).null ? Datum{0} : pg::to_datum(pg::text_cell(row, column)); }
 
 // Compiled when no result is being read any more: compiling runs statements of its own.
 struct Uncompiled {
@@ -209,6 +211,9 @@ void load_steps(Scenarios* all, const Wanted& wanted, pg::Array<Uncompiled>* unc
         step.wait_for = awaited_at(i, 14);
         step.next = number_at(i, 15, step.position + 1);
         step.otherwise = number_at(i, 16, step.position + 1);
+        step.offer = text_or_none(i, 17);
+        auto pool_empty = pg::view(pg::cell(i, 18).value);
+        step.pool_empty = pool_empty == "skip" ? PoolEmpty::skip : pool_empty == "defer" ? PoolEmpty::defer : PoolEmpty::send_without;
         step.salt = pg::view(pg::to_datum(psprintf("%s/%d", pg::to_cstring(s->name_view), step.position)));
         s->steps.push(step);
     }
@@ -220,7 +225,7 @@ void load_variants(Scenarios* all, const Wanted& wanted) {
         Scenario* s = find(all, pg::view(pg::cell(i, 1).value));
         if (s == nullptr) continue;
         for (Step& step : s->steps) {
-            if (step.position == number_at(i, 2, 0)) step.variants.push({pg::to_datum(pg::text_cell(i, 3)), number_at(i, 4, 0)});
+            if (step.position == number_at(i, 2, 0)) step.variants.push({pg::to_datum(pg::text_cell(i, 3)), number_at(i, 4, 0), text_or_none(i, 5)});
         }
     }
 }

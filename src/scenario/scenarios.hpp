@@ -25,6 +25,7 @@ struct CapRule {
 struct Variant {
     Datum name;
     int weight;
+    Datum offer;  // 0: the step's
 };
 
 // Something that a goal is, or that a step waits for.
@@ -34,6 +35,8 @@ struct Awaited {
 };
 
 enum class Origin : uint8 { anchor, delivery, previous };
+
+enum class PoolEmpty : uint8 { skip, defer, send_without };
 
 struct Step {
     int position;
@@ -50,6 +53,8 @@ struct Step {
     Awaited wait_for;
     int next;         // the position to go on from
     int otherwise;
+    Datum offer;  // 0: none
+    PoolEmpty pool_empty;
     std::string_view salt;  // of its variants
     pg::Array<Variant> variants;
 };

@@ -76,12 +76,13 @@ Way find_way(const Enrolment& e) {
     return way;
 }
 
-Datum variant_of(const Enrolment& e, const Step& step) {
-    if (step.variants.empty()) return 0;
+// nullptr: none.
+const Variant* variant_of(const Enrolment& e, const Step& step) {
+    if (step.variants.empty()) return nullptr;
     pg::Array<int> weights;
     for (const Variant& v : step.variants) weights.push(v.weight);
     int chosen = rules::choose(step.salt, e.change->customer_id, weights.span());
-    return chosen < 0 ? Datum{0} : step.variants[chosen].name;
+    return chosen < 0 ? nullptr : &step.variants[chosen];
 }
 
 // Asks the gates of a step that is to be sent now. False: not yet; `wait` says when to ask again.
@@ -95,8 +96,12 @@ bool send(Work& work, Enrolment& e, const Stop& stop, Instant* wait, Instant* me
     // What is put off until its window has passed has missed it, unless a cap is the cause.
     const char* reason = gate.reason != nullptr && strcmp(gate.reason, "quiet_hours") == 0 ? "window_passed" : gate.reason;
     if (reason == nullptr) {
+        const Variant* variant = variant_of(e, step);
+        Datum offer = variant != nullptr && variant->offer != 0 ? variant->offer : step.offer;
+        if (offer != 0)
+            work.brings.push({&e, &step, offer, work.outgoing->messages.size, work.decisions.size, e.last_position, e.last_at, stop.window.expires});
         work.outgoing->messages.push({e.change->after.values[kCustomerId], e.scenario_name, e.anchor, step.position,
-                                      variant_of(e, step), work.scenarios.channels[step.channel].name == kSuppress, stop.window.due,
+                                      variant == nullptr ? Datum{0} : variant->name, work.scenarios.channels[step.channel].name == kSuppress, stop.window.due,
                                       stop.window.expires, e.scenario->past ? e.version : 0});
         if (work.scenarios.channels[step.channel].name != kSuppress) count_sent(work, e, step);
         *message_ends = stop.window.expires;

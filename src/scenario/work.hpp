@@ -60,16 +60,28 @@ struct Expiring {
     int64 points;
 };
 
+// A message whose step brings an offer: whether it goes out is known when the coupons have been bound.
+struct Brings {
+    Enrolment* enrolment;
+    const Step* step;
+    Datum offer;
+    size_t message, decision;  // where they are
+    int last_position;         // of the enrolment before
+    Instant last_at;
+    Instant expires;
+};
+
 struct Work {
     const Scenarios& scenarios;
-    pg::Array<Enrolment> enrolments;
-    pg::Array<Decision> decisions;
-    pg::Array<Sent> sent;    // where caps ask for it
-    size_t sent_before;      // so many of them are from before this batch
-    pg::Array<Sent> sent_to; // the same by address
-    pg::Array<Addresses> addresses;
+    pg::Array<Enrolment> enrolments{};
+    pg::Array<Decision> decisions{};
+    pg::Array<Brings> brings{};
+    pg::Array<Sent> sent{};    // where caps ask for it
+    size_t sent_before = 0;  // so many of them are from before this batch
+    pg::Array<Sent> sent_to{};  // the same by address
+    pg::Array<Addresses> addresses{};
     Outgoing* outgoing;
-    pg::Array<Expiring> expiring;  // of those customers for whom it may have changed; by customer and time
+    pg::Array<Expiring> expiring{};  // of those customers for whom it may have changed; by customer and time
 };
 
 // Enrols the customer in what the facts and the time start; nothing of it has been checked against what was started before.
@@ -121,6 +133,9 @@ void end(Work& work, Enrolment& e, const char* status, const char* reason);
 // The first step from a position on; nullptr: there is none.
 const Step* step_from(const Scenario& s, int position);
 rules::StepWindow window_of(const Enrolment& e, const Step& step, Instant previous);
+
+// Binds the coupons of the messages that bring an offer, and takes back what has been decided of those for which there is no code.
+void bind_offers(Work& work);
 
 bool consents(const Row& row, int column);
 

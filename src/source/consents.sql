@@ -1,18 +1,5 @@
 -- Consent: asked for, confirmed, withdrawn. What is decided here goes the way of every other fact of kind consent.
 
-CREATE FUNCTION lifecycle.check_consent_channel(channel text) RETURNS void
-    LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
-    AS $$
-BEGIN
-    IF channel IS NULL OR channel NOT IN ('email', 'sms', 'push', 'ads') THEN
-        RAISE EXCEPTION 'channel of a consent is not known'
-            USING ERRCODE = 'invalid_parameter_value', DETAIL = format('It is %s.', coalesce(quote_literal(channel), 'NULL')),
-                  HINT = 'Consents are for email, sms, push or ads.';
-    END IF;
-END
-$$;
-COMMENT ON FUNCTION lifecycle.check_consent_channel(text) IS 'Internal: refuses what is none of email, sms, push, ads';
-
 -- What the customer has said last on a channel, and as whom: one who was merged is somebody else now.
 CREATE FUNCTION lifecycle.consent_of(INOUT customer_id text, channel text, OUT status text)
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -119,26 +106,6 @@ $$;
 COMMENT ON FUNCTION lifecycle.confirm_consent(text, text) IS
 'Double opt-in, second half: the customer has followed the link. Grants the consent, once, and returns whose and which it is.
 Errors: a token that is not known (22023); one that has been used, has expired, or was made before the consent was withdrawn (55000)';
-
-CREATE FUNCTION lifecycle.as_token(value bytea) RETURNS text
-    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
-    RETURN translate(encode(value, 'base64'), E'+/=\n', '-_');
-COMMENT ON FUNCTION lifecycle.as_token(bytea) IS 'Internal: base64url';
-
-CREATE FUNCTION lifecycle.unsubscribe_token(customer_id text, channel text) RETURNS text
-    LANGUAGE plpgsql STABLE
-    -- SECURITY DEFINER, because nobody but the owner may read the key.
-    SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-    AS $$
-DECLARE
-    said bytea := convert_to(channel || ':' || customer_id, 'UTF8');
-BEGIN
-    PERFORM lifecycle.check_consent_channel(channel);
-    RETURN lifecycle.as_token(said) || '.'
-           || lifecycle.as_token(lifecycle.hmac((SELECT s.key FROM lifecycle.secret AS s WHERE s.purpose = 'unsubscribe'), said));
-END
-$$;
-COMMENT ON FUNCTION lifecycle.unsubscribe_token(text, text) IS 'The token for the unsubscribe link of messages to a customer on a channel (email, sms, push, ads). Signed, the same every time, and valid for ever. NULL: no customer. Errors: an unknown channel (22023)';
 
 CREATE FUNCTION lifecycle.unsubscribe(token text, evidence text DEFAULT 'unsubscribe link', OUT customer_id text, OUT channel text)
     LANGUAGE plpgsql

@@ -34,7 +34,7 @@ $db->safe_psql('shop', <<~SQL);
 	CREATE FUNCTION letters(n int, channel text, delivery text, class text DEFAULT 'transactional', recipient text DEFAULT NULL) RETURNS void LANGUAGE sql AS
 	    'INSERT INTO lifecycle.outbox (idempotency_key, customer_id, channel, recipient, scenario, anchor, step, class, delivery, template, subject, payload, due_at)
 	         SELECT concat_ws('':'', ''letter'', 1, a.id, ''c'' || a.id), ''c'' || a.id, letters.channel, coalesce(letters.recipient, ''c'' || a.id || ''\@example.org''),
-	                ''letter'', a.id, 1, class, delivery, ''letter'', ''Grüße Nr. '' || a.id, jsonb_build_object(''first_name'', ''Zoë''), now()
+	                ''letter'', a.id, 1, class, delivery, ''letter'', ''Grüße Nr. '' || a.id, jsonb_build_object(''first_name'', ''Zoë'', ''unsubscribe_token'', lifecycle.unsubscribe_token(''c'' || a.id, ''email'')), now()
 	           FROM (SELECT nextval(''letter'') AS id FROM generate_series(1, n)) AS a; NOTIFY lifecycle_outbox';
 	SQL
 
@@ -78,12 +78,12 @@ my %mailers = (
 	'C++' => sub {
 		my ($name, @more) = @_;
 		return spawn("$name.log", $mailer, '--db', 'user=mailer ' . $db->connstr('shop'), '--smtp', "smtp://127.0.0.1:$port", '--consumer', $name,
-			'--from', 'Shop <news@shop.example>', qw(--batch 10 --lease 2 --poll 300), '--unsubscribe', 'https://shop.example/u?m=', @more);
+			'--from', 'Shop <news@shop.example>', qw(--batch 10 --lease 2 --poll 300), '--unsubscribe', 'https://shop.example/u?t=', @more);
 	},
 	'Node' => sub {
 		my ($name) = @_;
 		local %ENV = (%ENV, SMTP_URL => "smtp://127.0.0.1:$port", CONSUMER => $name, MAIL_FROM => 'Shop <news@shop.example>', BATCH => 10, LEASE => 2,
-			DATABASE_URL => 'postgres://mailer@/shop?host=' . $db->host . '&port=' . $db->port, POLL => 300, UNSUBSCRIBE => 'https://shop.example/u?m=');
+			DATABASE_URL => 'postgres://mailer@/shop?host=' . $db->host . '&port=' . $db->port, POLL => 300, UNSUBSCRIBE => 'https://shop.example/u?t=');
 		return spawn("$name.log", 'node', "$node_mailer/mailer.js");
 	});
 delete $mailers{Node} unless $with_node;
@@ -103,7 +103,8 @@ for my $kind (sort keys %mailers)
 	is($mail->{key}, "letter:1:$letter:c$letter", "$kind: the mail has arrived");
 	like($mail->{subject}, qr/^Gr.+e Nr\. $letter$/, "$kind: its subject");
 	like($mail->{id}, qr/^<[0-9a-f]{40}\@shop\.example>$/, "$kind: its Message-ID is made of the key");
-	like($mail->{unsubscribe}, qr{^\s*<https://shop\.example/u\?m=[0-9a-f]{64}>}, "$kind: one can unsubscribe");
+	my ($token) = $mail->{unsubscribe} =~ m{^\s*<https://shop\.example/u\?t=([\w.-]+)>};
+	is($db->safe_psql('shop', "BEGIN; SELECT * FROM lifecycle.unsubscribe('$token'); ROLLBACK"), "c$letter|email", "$kind: one can unsubscribe");
 	is(scalar(my @all = arrived($log)), 1, "$kind: and nothing else has");
 	is($db->safe_psql('shop', "SELECT status, provider_id, error FROM lifecycle.outbox WHERE anchor::int >= $letter ORDER BY anchor::int"),
 		"sent|250 2.0.0 OK taken|\nfailed||550 5.1.1 no such mailbox", "$kind: the outbox knows what became of each");
