@@ -220,11 +220,12 @@ BEGIN
               FROM (SELECT DISTINCT t.relation FROM lifecycle.source_trigger AS t WHERE t.source = attached.name) AS t
              WHERE t.relation NOT IN (SELECT m.member FROM lifecycle.source_members(attached.relation) AS m)
             UNION ALL
-            SELECT format('trigger %s on table %s does not fire as it should', t.name, t.relation),
-                   format('ALTER TABLE %s ENABLE %s %I; what has changed meanwhile was not seen.', t.relation,
-                          CASE t.should_be WHEN 'R' THEN 'REPLICA TRIGGER' WHEN 'A' THEN 'ALWAYS TRIGGER' ELSE 'TRIGGER' END, t.name)
-              FROM lifecycle.source_trigger AS t
-             WHERE t.source = attached.name AND t.enabled::text <> t.should_be
+            (SELECT format('trigger %s on table %s does not fire as it should', t.name, t.relation),
+                    format('ALTER TABLE %s ENABLE %s %I; what has changed meanwhile was not seen.', t.relation,
+                           CASE t.should_be WHEN 'R' THEN 'REPLICA TRIGGER' WHEN 'A' THEN 'ALWAYS TRIGGER' ELSE 'TRIGGER' END, t.name)
+               FROM lifecycle.source_trigger AS t
+              WHERE t.source = attached.name AND t.enabled::text <> t.should_be
+              ORDER BY t.relation::text, t.name)
             UNION ALL
             SELECT 'later partitions or children will not be watched', 'ALTER EVENT TRIGGER lifecycle_tables_changed ENABLE ALWAYS.'
              WHERE attached.is_parent
