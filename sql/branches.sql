@@ -24,6 +24,10 @@ SELECT lifecycle.track(c, 'event', '{"event": "invited"}') FROM unnest('{ann,ben
 SELECT travel('2030-03-02 09:00+00');
 SELECT lifecycle.track('ann', 'engagement', '{"type": "open"}'), lifecycle.track('ben', 'engagement', '{"type": "open"}'), lifecycle.track('cay', 'engagement', '{"type": "click"}');
 SELECT customer_id, last_position, last_at, next_due_at FROM lifecycle.enrolment ORDER BY 1;
+-- What is planned, and what has been decided.
+SELECT customer_id, n.at, n.detail ->> 'step' AS step, n.detail ->> 'template' AS template, n.detail ->> 'waits_for' AS waits_for
+  FROM unnest('{ann,cay}'::text[]) AS customer_id CROSS JOIN LATERAL lifecycle.next_actions(customer_id) AS n WHERE n.kind = 'step' ORDER BY 1, n.detail -> 'step';
+SELECT step, verdict, reason, threshold FROM lifecycle.why('ann', 'call') WHERE gate = 'step';
 SELECT travel('2030-03-03 12:00+00');
 -- At exactly two days it is too late.
 SELECT lifecycle.track('dan', 'engagement', '{"type": "open"}');

@@ -78,15 +78,19 @@ BEGIN
               FROM lifecycle.outbox AS o WHERE o.customer_id = person.customer_id AND o.part < 1000 AND o.status IN ('pending', 'leased')
             UNION ALL
             -- What the gates say now of what falls due later: caps and quiet hours will have passed by then.
-            SELECT lifecycle.add_in_zone(f.from_at, s.delay, person.time_zone), 'step', e.scenario,
+            SELECT CASE WHEN q.fork IS NULL THEN lifecycle.add_in_zone(f.from_at, s.delay, person.time_zone) END, 'step', e.scenario,
                    jsonb_build_object('anchor', e.anchor, 'step', s.position, 'channel', s.channel, 'template', s.template,
-                                      'waits_for', CASE WHEN f.from_at IS NULL THEN s.counts_from END,
+                                      'waits_for', CASE WHEN q.fork IS NOT NULL THEN format('step %s', q.fork) ELSE coalesce(s.wait_for, CASE WHEN f.from_at IS NULL THEN s.counts_from END) END,
                                       'expires_at', lifecycle.add_in_zone(f.from_at, s.not_after, person.time_zone),
                                       'stopped_by', CASE WHEN k.status = 'paused' THEN 'paused' ELSE coalesce(c.reason, g.reason) END)
               FROM lifecycle.enrolment AS e
               JOIN lifecycle.scenario AS k ON k.name = e.scenario
               JOIN LATERAL lifecycle.steps_of(e.scenario, e.version) AS s ON s.position > coalesce(e.last_position, '-2147483648'::int)
              CROSS JOIN LATERAL (SELECT lifecycle.counts_from(e, s) AS from_at) AS f
+              -- Whether a step behind a fork comes at all is not known before the fork has been decided.
+             CROSS JOIN LATERAL (SELECT min(t.position) AS fork FROM lifecycle.steps_of(e.scenario, e.version) AS t
+                                  WHERE (t.template IS NULL OR t.otherwise IS NOT NULL)
+                                    AND t.position > coalesce(e.last_position, '-2147483648'::int) AND t.position < s.position) AS q
               LEFT JOIN LATERAL (SELECT c.reason FROM lifecycle.why_channels(person, e.scenario) AS c
                                   WHERE c.reason IS NOT NULL AND c.facts ->> 'channel' = s.channel AND c.facts ->> 'class' = s.class LIMIT 1) AS c ON true
               LEFT JOIN lifecycle.step_gates(person.customer_id, e.scenario) AS g ON g.step = s.position AND g.wait_until IS NULL

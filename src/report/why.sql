@@ -130,7 +130,10 @@ CREATE FUNCTION lifecycle.counts_from(enrolment lifecycle.enrolment, step lifecy
     LANGUAGE sql STABLE
     RETURN CASE (step).counts_from
         WHEN 'delivery' THEN (SELECT max(d.delivered_at) FROM lifecycle.delivery AS d
-                               WHERE d.customer_id = (enrolment).customer_id AND d.order_id = (enrolment).anchor)
+                               WHERE d.customer_id = (enrolment).customer_id AND d.order_id IN ((enrolment).anchor, regexp_replace((enrolment).anchor, '@[^@]*$', '')))
+        WHEN 'previous' THEN CASE WHEN (step).position = (SELECT min(s.position) FROM lifecycle.steps_of((enrolment).scenario, (enrolment).version) AS s
+                                                         WHERE s.position > coalesce((enrolment).last_position, -1))
+                                  THEN coalesce((enrolment).last_at, (enrolment).anchor_at) END
         ELSE (enrolment).anchor_at END;
 COMMENT ON FUNCTION lifecycle.counts_from(lifecycle.enrolment, lifecycle.step) IS 'Internal: the instant from which a step of an enrolment counts; NULL: it is not known yet';
 
@@ -147,7 +150,7 @@ BEGIN
            coalesce(o.error, d.reason, CASE WHEN d.outcome IS NULL AND e.status <> 'active' THEN coalesce(e.end_reason, e.status) END),
            jsonb_strip_nulls(jsonb_build_object('due_at', w.due_at, 'decided_at', d.decided_at, 'message_id', o.message_id, 'channel', coalesce(o.channel, s.channel),
                                                 'recipient', o.recipient, 'template', coalesce(o.template, s.template), 'variant', o.variant, 'attempts', nullif(o.attempts, 0), 'sent_at', o.sent_at)),
-           CASE WHEN s.position IS NULL THEN 'the step has been deleted' WHEN f.from_at IS NULL THEN 'the delivery' ELSE concat_ws(', ', 'from ' || w.due_at, 'before ' || w.ends_at) END,
+           CASE WHEN s.position IS NULL THEN 'the step has been deleted' WHEN f.from_at IS NULL THEN CASE s.counts_from WHEN 'delivery' THEN 'the delivery' ELSE 'the step before it' END ELSE concat_ws(', ', 'from ' || w.due_at, 'before ' || w.ends_at) END,
            CASE WHEN o.status = 'pending' AND o.due_at > lifecycle.now() THEN o.due_at
                 WHEN o.status = 'pending' THEN nullif(o.expires_at, 'infinity')
                 WHEN o.status = 'leased' THEN o.leased_until
