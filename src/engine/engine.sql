@@ -59,6 +59,8 @@ CREATE TRIGGER definitions_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE 
     FOR EACH STATEMENT EXECUTE FUNCTION lifecycle.definitions_changed();
 CREATE TRIGGER definitions_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON lifecycle.tier
     FOR EACH STATEMENT EXECUTE FUNCTION lifecycle.definitions_changed();
+CREATE TRIGGER definitions_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON lifecycle.tier_version
+    FOR EACH STATEMENT EXECUTE FUNCTION lifecycle.definitions_changed();
 CREATE TRIGGER definitions_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON lifecycle.loyalty_program
     FOR EACH STATEMENT EXECUTE FUNCTION lifecycle.definitions_changed();
 CREATE TRIGGER definitions_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON lifecycle.shop

@@ -163,6 +163,9 @@ BEGIN
     SELECT array_agg(c.customer_id), array_agg(c.tier) INTO customers, tiers FROM lifecycle.customer AS c;
     BEGIN
         -- The change itself, and everybody worked out by it; then none of it has happened.
+        IF EXISTS (SELECT FROM lifecycle.tier_version AS v WHERE changes ? v.tier) THEN
+            DELETE FROM lifecycle.tier_version AS v WHERE changes ? v.tier;
+        END IF;
         DELETE FROM lifecycle.tier AS t USING jsonb_each(changes) AS j WHERE t.name = j.key AND j.value = 'null';
         UPDATE lifecycle.tier AS t SET min_spend = j.value::text::numeric
           FROM jsonb_each(changes) AS j WHERE t.name = j.key AND j.value <> 'null';
@@ -181,7 +184,7 @@ BEGIN
          ORDER BY c.customer_id;
 END
 $$;
-COMMENT ON FUNCTION lifecycle.preview_tier_change(jsonb) IS 'Who would move if the tiers'' min_spend were these ({"gold": 1200}; null: without the tier): makes the change, compares and undoes it. Locks the customers meanwhile';
+COMMENT ON FUNCTION lifecycle.preview_tier_change(jsonb) IS 'Who would move if the tiers'' min_spend were these, whatever their versions ({"gold": 1200}; null: without the tier): makes the change, compares and undoes it. Locks the customers meanwhile';
 
 CREATE FUNCTION lifecycle.reward_occurrences(customers text[], kinds text[], events text[], keys text[], occurred_at timestamptz[],
                                              amounts numeric[], gone boolean[]) RETURNS void

@@ -7,7 +7,8 @@
 namespace lifecycle::loyalty {
 
 struct Ladder {
-    pg::Array<rules::Decimal> thresholds;
+    pg::Array<rules::Decimal> thresholds;  // of all versions, one after the other
+    pg::Array<rules::Thresholds> versions;
     pg::Array<Datum> names;
     rules::Period period;
     rules::Downgrade downgrade;
@@ -18,8 +19,8 @@ struct Ladder {
     bool any_grants;   // tiers given by hand
     bool any_rewards;  // a tier comes with an offer
 
-    // Whether what counts towards a tier does so for a time only, or has to be looked up.
-    bool has_terms() const { return period != rules::Period::lifetime || counts_points; }
+    // Whether a tier follows from more than the present revenue: from when something was earned, or from what has to be looked up.
+    bool has_terms() const { return period != rules::Period::lifetime || counts_points || versions.size > 1; }
 };
 
 // Read anew if the configuration has changed: at the start of a batch only.

@@ -16,8 +16,9 @@ namespace {
 pg::Cached<Ladder> ladder;
 
 pg::Statement read_tiers{
-    .sql = "SELECT t.name, t.min_spend, t.offer IS NOT NULL FROM lifecycle.tier AS t"
-           " WHERE EXISTS (SELECT FROM lifecycle.loyalty_program) ORDER BY t.rank"};
+    .sql = "SELECT t.name, lifecycle.min_spend_at(t, v.valid_from), t.offer IS NOT NULL, v.valid_from"
+           "  FROM (SELECT '-infinity' UNION SELECT o.valid_from FROM lifecycle.tier_version AS o) AS v (valid_from) CROSS JOIN lifecycle.tier AS t"
+           " WHERE EXISTS (SELECT FROM lifecycle.loyalty_program) ORDER BY v.valid_from, t.rank"};
 pg::Statement read_program{
     .sql = "SELECT p.period, p.downgrade, p.basis = 'points', p.period_length, p.grace, p.warn_before,"
            "       EXISTS (SELECT FROM lifecycle.tier_grant)"
@@ -42,12 +43,17 @@ void read_into(Ladder* fresh, MemoryContext caller) {
     uint64 rows = read_tiers.run();
     MemoryContextSwitchTo(ladder.context);
     for (uint64 i = 0; i < rows; ++i) {
-        fresh->names.push(pg::to_datum(pg::view(pg::cell(i, 1).value)));
+        Instant from = DatumGetTimestampTz(pg::cell(i, 4).value);
+        if (from == rules::kBeginning) fresh->names.push(pg::to_datum(pg::view(pg::cell(i, 1).value)));
+        if (i == 0 || from != fresh->versions[fresh->versions.size - 1].from) fresh->versions.push({from, {}});
         auto threshold = pg::to_decimal(pg::cell(i, 2).value);
         if (!threshold) ereport(ERROR, errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE), errmsg("min_spend of a tier is out of range"));
         fresh->thresholds.push(*threshold);
         fresh->any_rewards |= DatumGetBool(pg::cell(i, 3).value);
     }
+    size_t tiers = fresh->names.size;
+    for (size_t i = 0; i < fresh->versions.size; ++i) fresh->versions[i].of = {fresh->thresholds.data + i * tiers, tiers};
+    if (fresh->versions.empty()) fresh->versions.push({rules::kBeginning, {}});
     MemoryContextSwitchTo(caller);
     if (read_program.run() == 0) return;
     fresh->period = period_of(pg::view(pg::cell(0, 1).value));

@@ -43,33 +43,100 @@ COMMENT ON COLUMN lifecycle.tier.min_spend IS 'Spend from which on the tier is r
 COMMENT ON COLUMN lifecycle.tier.offer IS 'The offer of which a coupon is issued to who reaches the tier, once in each period; NULL: none';
 COMMENT ON COLUMN lifecycle.tier.benefits IS 'What members of the tier get, for the shop and the mailer to read';
 
+CREATE TABLE lifecycle.tier_version (
+    tier       text NOT NULL,
+    valid_from timestamptz NOT NULL,
+    min_spend  numeric NOT NULL,
+    CONSTRAINT tier_version_pkey PRIMARY KEY (tier, valid_from),
+    CONSTRAINT tier_version_valid_from_is_finite CHECK (isfinite(valid_from)),
+    CONSTRAINT tier_version_min_spend_is_finite CHECK (min_spend >= 0 AND min_spend < 'Infinity')
+);
+COMMENT ON TABLE lifecycle.tier_version IS 'What tiers cost from a date on, until the next version; before the first one, tier.min_spend. INSERT, UPDATE and DELETE take effect at once, for the past too; a future date when it comes';
+COMMENT ON COLUMN lifecycle.tier_version.tier IS 'The tier';
+COMMENT ON COLUMN lifecycle.tier_version.valid_from IS 'From this instant on. Who then reaches a tier rises; who no longer does keeps it for the program''s grace, and by years to the end of the term that was won';
+COMMENT ON COLUMN lifecycle.tier_version.min_spend IS 'Spend from which on the tier is reached; must grow with the tier''s rank';
+
+CREATE FUNCTION lifecycle.min_spend_at(tier lifecycle.tier, at timestamptz) RETURNS numeric
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+    AS $$
+    SELECT coalesce((SELECT v.min_spend FROM lifecycle.tier_version AS v
+                      WHERE v.tier = min_spend_at.tier.name AND v.valid_from <= min_spend_at.at ORDER BY v.valid_from DESC LIMIT 1),
+                    min_spend_at.tier.min_spend)
+$$;
+COMMENT ON FUNCTION lifecycle.min_spend_at(lifecycle.tier, timestamptz) IS 'What a tier costs at an instant, by lifecycle.tier_version: SELECT t.name, lifecycle.min_spend_at(t, now()) FROM lifecycle.tier AS t';
+
 CREATE FUNCTION lifecycle.check_tiers() RETURNS trigger
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
     AS $$
 DECLARE
     fault record;
 BEGIN
-    SELECT t.name, t.min_spend, t.lower_name, t.lower_spend INTO fault
-      FROM (SELECT name, min_spend,
-                   lag(name) OVER (ORDER BY rank) AS lower_name,
-                   lag(min_spend) OVER (ORDER BY rank) AS lower_spend
-              FROM lifecycle.tier) AS t
+    IF lifecycle.restoring() THEN
+        RETURN NULL;
+    END IF;
+    SELECT t.*, CASE WHEN isfinite(t.at) THEN format(', from %s on', t.at) END AS since INTO fault
+      FROM (SELECT d.at, r.name, lifecycle.min_spend_at(r, d.at) AS min_spend,
+                   lag(r.name) OVER ladder AS lower_name, lag(lifecycle.min_spend_at(r, d.at)) OVER ladder AS lower_spend
+              FROM (SELECT '-infinity' UNION SELECT v.valid_from FROM lifecycle.tier_version AS v) AS d (at)
+             CROSS JOIN lifecycle.tier AS r
+            WINDOW ladder AS (PARTITION BY d.at ORDER BY r.rank)) AS t
      WHERE t.min_spend <= t.lower_spend
+     ORDER BY t.at
      LIMIT 1;
     IF FOUND THEN
         RAISE EXCEPTION 'tier "%" can be reached before the lower tier "%"', fault.name, fault.lower_name
             USING ERRCODE = 'check_violation',
-                  DETAIL = format('min_spend is %s for "%s" and %s for "%s".',
-                                  fault.min_spend, fault.name, fault.lower_spend, fault.lower_name),
+                  DETAIL = format('min_spend is %s for "%s" and %s for "%s"%s.',
+                                  fault.min_spend, fault.name, fault.lower_spend, fault.lower_name, fault.since),
                   HINT = 'Let min_spend grow with rank.';
     END IF;
     RETURN NULL;
 END
 $$;
-COMMENT ON FUNCTION lifecycle.check_tiers() IS 'Trigger of lifecycle.tier: refuses thresholds that do not grow with the rank';
+COMMENT ON FUNCTION lifecycle.check_tiers() IS 'Trigger of lifecycle.tier and lifecycle.tier_version: refuses thresholds that do not grow with the rank';
 
 CREATE TRIGGER check_tiers AFTER INSERT OR UPDATE ON lifecycle.tier
     FOR EACH STATEMENT EXECUTE FUNCTION lifecycle.check_tiers();
+CREATE TRIGGER check_tiers AFTER INSERT OR UPDATE OR DELETE ON lifecycle.tier_version
+    FOR EACH STATEMENT EXECUTE FUNCTION lifecycle.check_tiers();
+
+CREATE FUNCTION lifecycle.check_tier_version() RETURNS trigger
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+    AS $$
+BEGIN
+    IF NOT lifecycle.restoring() AND NOT EXISTS (SELECT FROM lifecycle.tier AS t WHERE t.name = NEW.tier) THEN
+        RAISE EXCEPTION 'tier "%" does not exist', NEW.tier
+            USING ERRCODE = 'foreign_key_violation', HINT = 'Insert it into lifecycle.tier first.';
+    END IF;
+    RETURN NEW;
+END
+$$;
+COMMENT ON FUNCTION lifecycle.check_tier_version() IS 'Trigger of lifecycle.tier_version: refuses versions of a tier that does not exist';
+CREATE TRIGGER check_tier_version BEFORE INSERT OR UPDATE ON lifecycle.tier_version
+    FOR EACH ROW EXECUTE FUNCTION lifecycle.check_tier_version();
+
+CREATE FUNCTION lifecycle.tier_moved() RETURNS trigger
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+    AS $$
+BEGIN
+    -- A statement that touches no row would still work every customer out anew.
+    IF lifecycle.restoring() OR NOT EXISTS (SELECT FROM lifecycle.tier_version AS v WHERE TG_OP = 'TRUNCATE' OR v.tier = OLD.name) THEN
+        RETURN NULL;
+    ELSIF TG_OP = 'UPDATE' THEN
+        UPDATE lifecycle.tier_version AS v SET tier = NEW.name WHERE v.tier = OLD.name;
+    ELSE
+        DELETE FROM lifecycle.tier_version AS v WHERE TG_OP = 'TRUNCATE' OR v.tier = OLD.name;
+    END IF;
+    RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION lifecycle.tier_moved() IS 'Trigger of lifecycle.tier: renames or deletes the versions of a tier with it';
+CREATE TRIGGER a_tier_deleted AFTER DELETE ON lifecycle.tier
+    FOR EACH ROW EXECUTE FUNCTION lifecycle.tier_moved();
+CREATE TRIGGER a_tier_renamed AFTER UPDATE ON lifecycle.tier
+    FOR EACH ROW WHEN (OLD.name IS DISTINCT FROM NEW.name) EXECUTE FUNCTION lifecycle.tier_moved();
+CREATE TRIGGER a_tiers_truncated AFTER TRUNCATE ON lifecycle.tier
+    FOR EACH STATEMENT EXECUTE FUNCTION lifecycle.tier_moved();
 
 CREATE TABLE lifecycle.tier_past (
     customer_id text COLLATE "C" NOT NULL,
@@ -105,10 +172,11 @@ CREATE VIEW lifecycle.tier_progress AS
                            / (n.min_spend - coalesce(t.min_spend, 0)), 4) END AS fraction,
            c.tier_valid_until AS valid_until, c.tier_missing AS missing_to_keep
       FROM lifecycle.customer AS c
-      LEFT JOIN lifecycle.tier AS t ON t.name = c.tier
-      LEFT JOIN LATERAL (SELECT u.name, u.min_spend
+      LEFT JOIN LATERAL (SELECT u.rank, lifecycle.min_spend_at(u, lifecycle.now()) AS min_spend FROM lifecycle.tier AS u WHERE u.name = c.tier) AS t ON true
+      LEFT JOIN LATERAL (SELECT u.name, w.min_spend
                            FROM lifecycle.tier AS u
-                          WHERE u.min_spend > c.tier_spend AND u.rank > coalesce(t.rank, '-2147483648'::int4)
+                          CROSS JOIN LATERAL lifecycle.min_spend_at(u, lifecycle.now()) AS w (min_spend)
+                          WHERE w.min_spend > c.tier_spend AND u.rank > coalesce(t.rank, '-2147483648'::int4)
                           ORDER BY u.rank
                           LIMIT 1) AS n ON true;
 COMMENT ON VIEW lifecycle.tier_progress IS 'How far each customer is on the way to the next tier';

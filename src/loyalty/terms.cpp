@@ -165,7 +165,7 @@ void follow_terms(Change& change, const Ladder& l) {
     pg::keep_zone([&] {
         pg::use_zone(customer::zone_of(change.after));
         auto period = l.period == rules::Period::lifetime ? rules::Period::rolling : l.period;
-        standing = rules::follow(period, l.downgrade, {l.thresholds.data, l.thresholds.size}, account.earned.span(), account.taken.span(),
+        standing = rules::follow(period, l.downgrade, {l.versions.data, l.versions.size}, account.earned.span(), account.taken.span(),
                                  change.now, calendar, net, [&](Instant at, int tier, rules::Decimal spend) { steps.push({at, tier, spend}); });
     });
     weave(change, steps, l.any_grants);

@@ -24,7 +24,7 @@ BEGIN
         holds := customer.tier IS NOT NULL
                  AND (wanted = '' OR tier.rank <= (SELECT t.rank FROM lifecycle.tier AS t WHERE t.name = customer.tier));
         facts := jsonb_strip_nulls(jsonb_build_object('tier', customer.tier, 'tier_since', customer.tier_since, 'tier_spend', customer.tier_spend));
-        threshold := concat_ws(' from ', scenario.trigger, tier.min_spend);
+        threshold := concat_ws(' from ', scenario.trigger, lifecycle.min_spend_at(tier, lifecycle.now()));
     ELSIF starts_on = 'tier_ending' THEN
         holds := customer.tier IS NOT NULL AND customer.tier_valid_until IS NOT NULL AND (wanted = '' OR customer.tier = wanted)
                  AND customer.tier_valid_until <= lifecycle.add_in_zone(lifecycle.now(), coalesce((SELECT max(p.warn_before) FROM lifecycle.loyalty_program AS p), '0'), customer.time_zone);

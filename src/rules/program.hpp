@@ -2,7 +2,8 @@
 //
 // Up at once, in the instant of the purchase that reaches the threshold. Down by time only where a term ends, after grace; but what is
 // taken back never was: the tier is then what it would be without it, at once. So the tier of any instant is a function of what is
-// known at that instant, and of nothing else.
+// known at that instant, and of nothing else. What the tiers cost may change from a date on: then as by time, up at once, down after grace,
+// and what was won in a year under the old rules is kept as long as if they had stayed.
 #pragma once
 
 #include "rules/instant.hpp"
@@ -30,6 +31,12 @@ struct TakenBack {
     std::size_t from;  // which Earned it was of, or kLatest: of the latest ones, as far as it goes
 };
 
+// What the tiers cost from an instant on, ascending with their ranks.
+struct Thresholds {
+    Instant from;
+    std::span<const Decimal> of;
+};
+
 struct Standing {
     int tier = kNoTier;
     Decimal spend;                  // of the period
@@ -45,27 +52,34 @@ struct Standing {
 template <class Calendar>
 class Terms {
   public:
-    Terms(Period period, Downgrade policy, std::span<const Decimal> thresholds, std::span<const Earned> earned,
+    // The first version holds from the beginning.
+    Terms(Period period, Downgrade policy, std::span<const Thresholds> versions, std::span<const Earned> earned,
           std::span<const Decimal> net, const Calendar& calendar)
-        : period_(period), policy_(policy), thresholds_(thresholds), earned_(earned), net_(net), calendar_(&calendar) {}
+        : period_(period), policy_(policy), versions_(versions), earned_(earned), net_(net), calendar_(&calendar) {}
 
     int tier() const { return tier_; }
     Decimal spend() const { return spend_; }
+    std::span<const Decimal> thresholds() const { return versions_[version_].of; }
 
     Instant next_event() const {
         Instant t = due_;
         if (next_ < earned_.size() && earned_[next_].at < t) t = earned_[next_].at;
         if (rolling() && oldest_ < next_ && leaves_at_ < t) t = leaves_at_;
         if (!rolling() && year_end_ < t) t = year_end_;
+        // Whoever has earned nothing has no tier that could change.
+        if (next_ > 0 && version_ + 1 < versions_.size() && versions_[version_ + 1].from < t) t = versions_[version_ + 1].from;
         return t;
     }
 
     // Takes in everything that happens at the next event's instant.
     void step() {
         Instant t = next_event();
+        while (version_ + 1 < versions_.size() && versions_[version_ + 1].from <= t) ++version_;
         if (!rolling() && year_end_ <= t) {
             before_ = spend_;
             spend_ = {};
+            won_before_ = won_;
+            won_ = kNoTier;
             year_end_ = calendar_->year_after(t);
             due_ = policy_ != Downgrade::none && qualifies() < tier_ ? calendar_->grace(t) : kNever;
         }
@@ -86,10 +100,11 @@ class Terms {
 
   private:
     bool rolling() const { return period_ == Period::rolling; }
-    int qualifies() const { return tier_for(counted(), thresholds_); }
+    int qualifies() const { return rolling() ? tier_for(spend_, thresholds()) : won_ > won_before_ ? won_ : won_before_; }
 
     void judge(Instant t) {
-        int now = tier_for(spend_, thresholds_);
+        int now = tier_for(spend_, thresholds());
+        if (now > won_) won_ = now;
         if (now > tier_) tier_ = now;
         if (qualifies() >= tier_) {
             due_ = kNever;
@@ -104,7 +119,7 @@ class Terms {
 
     Period period_;
     Downgrade policy_;
-    std::span<const Decimal> thresholds_;
+    std::span<const Thresholds> versions_;
     std::span<const Earned> earned_;
     std::span<const Decimal> net_;
     const Calendar* calendar_;
@@ -112,6 +127,9 @@ class Terms {
     int tier_ = kNoTier;
     Decimal spend_;
     Decimal before_;               // what the year before came to
+    int won_ = kNoTier;            // the highest tier that this year's spend was good for
+    int won_before_ = kNoTier;     // ... the year before's
+    std::size_t version_ = 0;      // of the thresholds, now
     std::size_t next_ = 0;         // what is earned next
     std::size_t oldest_ = 0;       // what leaves the window next
     Instant leaves_at_ = kNever;   // when
@@ -125,10 +143,10 @@ void take_back(std::span<const Earned> earned, std::span<Decimal> net, const Tak
 // Follows a customer up to `until`: `seen(instant, tier, spend)` at each instant at which something happens. `net` is scratch, as long as
 // `earned`; both lists are sorted by time.
 template <class Calendar, class Seen>
-Standing follow(Period period, Downgrade policy, std::span<const Decimal> thresholds, std::span<const Earned> earned,
+Standing follow(Period period, Downgrade policy, std::span<const Thresholds> versions, std::span<const Earned> earned,
                 std::span<const TakenBack> taken, Instant until, const Calendar& calendar, std::span<Decimal> net, Seen&& seen) {
     for (std::size_t i = 0; i < earned.size(); ++i) net[i] = earned[i].amount;
-    Terms<Calendar> terms(period, policy, thresholds, earned, net, calendar);
+    Terms<Calendar> terms(period, policy, versions, earned, net, calendar);
     auto go = [&](Instant to, auto&& tell) {
         while (terms.next_event() <= to) {
             Instant t = terms.next_event();
@@ -142,7 +160,7 @@ Standing follow(Period period, Downgrade policy, std::span<const Decimal> thresh
         go(what.at, tell);
         take_back(earned, net, what);
         // As if it had never been earned: over again, from the beginning.
-        terms = Terms<Calendar>(period, policy, thresholds, earned, net, calendar);
+        terms = Terms<Calendar>(period, policy, versions, earned, net, calendar);
         go(what.at, [](Instant) {});
         tell(what.at);
     }
@@ -151,12 +169,12 @@ Standing follow(Period period, Downgrade policy, std::span<const Decimal> thresh
     Standing standing{terms.tier(), terms.spend(), kNever, {}, terms.next_event()};
     if (standing.tier == kNoTier || policy == Downgrade::none) return standing;
     // The future without another purchase; a tier that costs nothing never ends.
-    for (std::size_t i = 0; i < 2 * earned.size() + 8 && terms.next_event() != kNever; ++i) {
+    for (std::size_t i = 0; i < 2 * earned.size() + versions.size() + 8 && terms.next_event() != kNever; ++i) {
         Instant t = terms.next_event();
         terms.step();
         if (terms.tier() >= standing.tier) continue;
         standing.valid_until = t;
-        standing.missing = subtract(thresholds[static_cast<std::size_t>(standing.tier)], terms.counted()).value_or(Decimal{});
+        standing.missing = subtract(terms.thresholds()[static_cast<std::size_t>(standing.tier)], terms.counted()).value_or(Decimal{});
         break;
     }
     return standing;

@@ -30,14 +30,21 @@ struct Case {
     Days days = {};
     std::vector<Earned> earned = {};
     std::vector<TakenBack> taken = {};
+    struct Version {
+        Instant from;
+        std::vector<Decimal> thresholds;
+    };
+    std::vector<Version> versions = {};  // after the first one
 
     // "day:tier day:tier ...", tiers being . b s g
     std::string story(Instant until, Standing* standing = nullptr) const {
         const std::vector<Decimal> thresholds{euros(100), euros(500), euros(1000)};
+        std::vector<Thresholds> all{{kBeginning, thresholds}};
+        for (const Version& v : versions) all.push_back({v.from, v.thresholds});
         std::vector<Decimal> net(earned.size());
         std::string told;
         int last = kNoTier;
-        Standing s = follow(period, policy, thresholds, earned, taken, until, days, net, [&](Instant t, int tier, Decimal) {
+        Standing s = follow(period, policy, all, earned, taken, until, days, net, [&](Instant t, int tier, Decimal) {
             if (tier == last) return;
             last = tier;
             told += (told.empty() ? "" : " ") + std::to_string(t) + ":" + ".bsg"[tier + 1];
@@ -131,6 +138,39 @@ TEST(Program, SaysUntilWhenATierIsValidAndWhatIsMissing) {
     EXPECT_EQ(s.valid_until, kNever);
 }
 
+TEST(Program, FromADateOnTiersCostSomethingElse) {
+    Case c{.days = {.window = kNever / 2}, .earned = {{0, euros(90)}, {10, euros(500)}}};
+    c.versions = {{50, {euros(50), euros(600), euros(2000)}}};
+    Standing s;
+    EXPECT_EQ(c.story(49, &s), "10:s");
+    EXPECT_EQ(s.next_event, 50);
+    EXPECT_EQ(s.valid_until, 50);
+    EXPECT_EQ(s.missing, euros(10));
+    EXPECT_EQ(c.story(kAges), "10:s 50:b");
+    c.versions.push_back({70, {euros(5), euros(590), euros(591)}});
+    EXPECT_EQ(c.story(kAges), "10:s 50:b 70:s");
+    c.days.grace_days = 30;  // before it is over, silver costs less again
+    EXPECT_EQ(c.story(kAges), "10:s");
+    c.days.grace_days = 0;
+    c.policy = Downgrade::none;
+    EXPECT_EQ(c.story(kAges), "10:s");
+    // Before somebody has earned anything, nothing happens.
+    Case later{.days = {.window = kNever / 2}, .earned = {{60, euros(550)}}, .versions = {{50, {euros(0), euros(600), euros(2000)}}}};
+    EXPECT_EQ(later.story(kAges), "60:b");
+}
+
+TEST(Program, WhatWasWonInAYearIsKeptWhateverTiersCostFromThenOn) {
+    Case c{.period = Period::calendar_year, .earned = {{50, euros(500)}}};
+    c.versions = {{60, {euros(100), euros(600), euros(1000)}}};
+    EXPECT_EQ(c.story(kAges), "50:s 200:.");
+    c.versions[0].from = 100;  // at the turn of the year
+    EXPECT_EQ(c.story(kAges), "50:s 200:.");
+    c.earned.push_back({150, euros(500)});  // no longer good for silver
+    EXPECT_EQ(c.story(kAges), "50:s 200:b 300:.");
+    c.taken = {{170, euros(100), 0}};  // and never was
+    EXPECT_EQ(c.story(kAges), "50:s 170:b 300:.");
+}
+
 // Looked at from any later instant, the past is what it was: time alone rewrites nothing.
 TEST(Program, TheStoryUpToAnInstantIsTheBeginningOfEveryLongerOne) {
     Random random;
@@ -144,6 +184,12 @@ TEST(Program, TheStoryUpToAnInstantIsTheBeginningOfEveryLongerOne) {
             t += random.between(0, 60);
             c.earned.push_back({t, euros(random.between(0, 600))});
             if (random.chance(30)) c.taken.push_back({t, euros(random.between(0, 600)), random.chance(50) ? kLatest : c.earned.size() - 1});
+        }
+        Instant from = 0;
+        for (std::int64_t n = random.between(0, 3); n > 0; --n) {
+            from += random.between(1, 200);
+            std::int64_t bronze = random.between(1, 300), silver = bronze + random.between(1, 300);
+            c.versions.push_back({from, {euros(bronze), euros(silver), euros(silver + random.between(1, 300))}});
         }
         std::string whole = c.story(kAges);
         for (Instant until = 0; until < 800; until += random.between(1, 50)) {
