@@ -4,6 +4,7 @@
 
 #include "customer/ledger.hpp"
 #include "customer/shop.hpp"
+#include "loyalty/streaks.hpp"
 #include "pg/catalog.hpp"
 #include "pg/clock.hpp"
 #include "pg/statement.hpp"
@@ -271,6 +272,7 @@ void gather_occasions(Batch batch, const Points& points, Balances& balances, pg:
         if (points.on_seasons) gathering.seasons(change);
         if (points.on_birthdays) gathering.birthdays(change, balances.of(change));
         if (points.on_activities) gathering.activities(change);
+        if (points.on_streaks) gather_streaks(change, points, has_purchases(change), into);
         gathering.occurrences(change);
     }
     if (gathering.entries != nullptr) pg::close_writer(gathering.entries);

@@ -34,8 +34,9 @@ CREATE TABLE lifecycle.points_rule (
     valid_from      timestamptz NOT NULL DEFAULT lifecycle.now(),
     valid_until     timestamptz NOT NULL DEFAULT 'infinity',
     CONSTRAINT points_rule_pkey PRIMARY KEY (name),
-    CONSTRAINT points_rule_earns_on_is_known CHECK (earns_on IN ('order', 'review', 'referral', 'referred', 'birthday', 'season', 'consent', 'event')),
-    CONSTRAINT points_rule_event_fits CHECK ((event IS NOT NULL) = (earns_on IN ('consent', 'event', 'season'))),
+    CONSTRAINT points_rule_earns_on_is_known CHECK (earns_on IN ('order', 'review', 'referral', 'referred', 'birthday', 'season', 'streak', 'consent', 'event')),
+    CONSTRAINT points_rule_event_fits CHECK ((event IS NOT NULL) = (earns_on IN ('consent', 'event', 'season', 'streak'))),
+    CONSTRAINT points_rule_streak_is_known CHECK (earns_on <> 'streak' OR event ~ '^(order|visit):([2-9]|[1-9][0-9]{1,2}) (days|weeks|months)$'),
     CONSTRAINT points_rule_points_are_in_range CHECK (points >= 0 AND points <= 1000000000 AND scale(points) <= 6),
     CONSTRAINT points_rule_rate_is_in_range CHECK (rate >= 0 AND rate <= 1000000 AND scale(rate) <= 6),
     CONSTRAINT points_rule_rate_needs_an_amount CHECK (rate = 0 OR earns_on IN ('order', 'season', 'event')),
@@ -48,8 +49,8 @@ CREATE TABLE lifecycle.points_rule (
 );
 COMMENT ON TABLE lifecycle.points_rule IS 'What earns points. Each rule that fits an occasion makes a lot of its own; a changed rule changes nothing that has been earned: to change one from a date on, end it there and insert the next';
 COMMENT ON COLUMN lifecycle.points_rule.name IS 'Its name';
-COMMENT ON COLUMN lifecycle.points_rule.earns_on IS 'order, review, referral (who has referred), referred (who was), birthday, season (the first order of a year while the rule is valid), consent or event';
-COMMENT ON COLUMN lifecycle.points_rule.event IS 'consent: the channel (email is the newsletter); event: its name; season: the name of the rule''s season';
+COMMENT ON COLUMN lifecycle.points_rule.earns_on IS 'order, review, referral (who has referred), referred (who was), birthday, season (the first order of a year while the rule is valid), streak (an order or a visit in each of so many days, weeks or months on end), consent or event';
+COMMENT ON COLUMN lifecycle.points_rule.event IS 'consent: the channel (email is the newsletter); event: its name; season: the name of the rule''s season; streak: what, and in how many of what, such as order:4 weeks or visit:7 days';
 COMMENT ON COLUMN lifecycle.points_rule.points IS 'Points for each occasion';
 COMMENT ON COLUMN lifecycle.points_rule.rate IS 'Points for each whole unit of the amount, added to points; the sum is rounded down';
 COMMENT ON COLUMN lifecycle.points_rule.min_amount IS 'Amounts below this earn nothing; NULL: no limit';
@@ -92,7 +93,7 @@ CREATE TABLE lifecycle.points_lot (
 CREATE INDEX points_lot_due_idx ON lifecycle.points_lot (customer_id, due_at);
 COMMENT ON TABLE lifecycle.points_lot IS 'Points by the occasion that has earned them, and what is left of them; each change is an entry of lifecycle.points_entry';
 COMMENT ON COLUMN lifecycle.points_lot.customer_id IS 'The customer';
-COMMENT ON COLUMN lifecycle.points_lot.reference IS 'The shop''s id of the occasion: the order, review, referral, event; the year of a birthday';
+COMMENT ON COLUMN lifecycle.points_lot.reference IS 'The shop''s id of the occasion: the order, review, referral, event; the year of a birthday; a streak and the day on which its last week began';
 COMMENT ON COLUMN lifecycle.points_lot.lot_id IS 'Number of the lot';
 COMMENT ON COLUMN lifecycle.points_lot.origin IS 'What earned them, as in lifecycle.points_rule.earns_on, or adjust: somebody gave them';
 COMMENT ON COLUMN lifecycle.points_lot.rule IS 'The rule; NULL: adjusted by hand';

@@ -64,6 +64,7 @@ const Points& refresh_points() {
         fresh->on_seasons |= rule.earns_on == "season";
         fresh->on_birthdays |= rule.earns_on == "birthday";
         fresh->on_referrals |= rule.earns_on == "referral" || rule.earns_on == "referred";
+        fresh->on_streaks |= rule.earns_on == "streak";
         fresh->on_activities |= rule.earns_on == "review" || rule.earns_on == "event";
         fresh->rules.push(rule);
     }

@@ -34,6 +34,7 @@ struct Points {
     bool on_birthdays;
     bool on_referrals;
     bool on_activities;
+    bool on_streaks;
     bool kept;  // somebody may have points
     bool has_point_value;
     rules::Decimal point_value;
