@@ -202,12 +202,15 @@ struct Gathering {
     // Once a year, whatever becomes of the date. The next one has to wake the customer.
     void birthdays(Change& change, Balance& balance) {
         if (change.after.nulls[kBirthday]) return;
-        Instant since = change.existed && !change.replay ? change.before.instant(kAsOf, change.now) : change.now;
+        Instant since = change.existed ? change.before.instant(kAsOf, change.now) : change.now;
+        // Worked out anew, what has been is left alone, but for what is due just now.
+        if (change.replay && change.before.instant(kLoyaltyDueAt, rules::kNever) > change.now) since = change.now;
         pg::keep_zone([&] {
             pg::use_zone(customer::zone_of(change.after));
             DateADT birthday = DatumGetDateADT(change.after.values[kBirthday]);
             for (int year = calendar_year(since);; ++year) {
                 Instant at = birthday_in(birthday, year);
+                if (at == rules::kNever) continue;  // a year without the day
                 if (at > change.now) {
                     balance.due_at(at);
                     break;

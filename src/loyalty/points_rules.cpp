@@ -1,5 +1,6 @@
 #include "loyalty/points_rules.hpp"
 
+#include "customer/shop.hpp"
 #include "pg/clock.hpp"
 #include "pg/memory.hpp"
 #include "pg/money.hpp"
@@ -102,11 +103,10 @@ int calendar_year(Instant t) {
 }
 
 Instant birthday_in(DateADT birthday, int year) {
-    int born, month, day;
-    j2date(birthday + POSTGRES_EPOCH_JDATE, &born, &month, &day);
-    if (month == 2 && day == 29 && !isleap(year)) day = 28;
-    DateADT date = date2j(year, month, day) - POSTGRES_EPOCH_JDATE;
-    return DatumGetTimestampTz(DirectFunctionCall1(date_timestamptz, DateADTGetDatum(date)));
+    rules::Date born = rules::date_of(birthday);
+    int64 day = rules::anniversary_in(year, born, customer::current_shop().leap_birthday);
+    if (day == rules::kNoDay) return rules::kNever;
+    return DatumGetTimestampTz(DirectFunctionCall1(date_timestamptz, DateADTGetDatum(static_cast<DateADT>(day))));
 }
 
 Lifetime lifetime_of(const PointsRule& rule, Instant earned_at) {

@@ -53,7 +53,8 @@ struct Lifetime {
 };
 Lifetime lifetime_of(const PointsRule& rule, Instant earned_at);
 
-// The year of an instant; the beginning of the birthday in a year, for 29 February of 28 February where there is no other. In the zone now in force.
+// The year of an instant; the beginning of the birthday in a year, for 29 February as lifecycle.shop has it (kNever: not in this year). In the zone
+// now in force.
 int calendar_year(Instant t);
 Instant birthday_in(DateADT birthday, int year);
 
