@@ -107,6 +107,15 @@ SELECT lifecycle.track('cat', 'delivery', '{"order": "9", "delivered_at": "2026-
 SELECT at, name, detail -> 'step' AS step, detail ->> 'waits_for' AS waits_for FROM lifecycle.next_actions('cat') WHERE kind = 'step' AND name = 'post_purchase';
 SELECT step, verdict, threshold FROM lifecycle.why('cat', 'post_purchase') WHERE gate = 'step';
 DROP VIEW told;
+-- A step that waits says for what, and one that counts from it has no time before.
+INSERT INTO lifecycle.scenario (name, trigger, status) VALUES ('invite', 'event:ask', 'active');
+INSERT INTO lifecycle.step (scenario, position, counts_from, delay, wait_for, otherwise, template) VALUES
+    ('invite', 1, 'anchor', '0', NULL, NULL, 'invitation'), ('invite', 2, 'anchor', '2 days', 'open', 4, NULL),
+    ('invite', 3, 'previous', '1 day', NULL, NULL, 'how_was_it'), ('invite', 4, 'anchor', '0', NULL, NULL, 'last_chance');
+UPDATE lifecycle.channel SET cap_per_day = NULL WHERE name = 'email';
+SELECT lifecycle.track('cat', 'event', '{"event": "ask"}');
+SELECT at, name, detail -> 'step' AS step, detail ->> 'waits_for' AS waits_for FROM lifecycle.next_actions('cat') WHERE name = 'invite';
+SELECT step, gate, verdict, threshold, next_change_at FROM lifecycle.why('cat', 'invite') WHERE gate IN ('gates', 'step');
 
 DROP EXTENSION pg_lifecycle CASCADE;
 DROP TABLE people, orders;

@@ -82,7 +82,7 @@ BEGIN
                    jsonb_build_object('anchor', e.anchor, 'step', s.position, 'channel', s.channel, 'template', s.template,
                                       'waits_for', CASE WHEN q.fork IS NOT NULL THEN format('step %s', q.fork) ELSE coalesce(s.wait_for, CASE WHEN f.from_at IS NULL THEN s.counts_from END) END,
                                       'expires_at', lifecycle.add_in_zone(f.from_at, s.not_after, person.time_zone),
-                                      'stopped_by', CASE WHEN k.status = 'paused' THEN 'paused' ELSE coalesce(c.reason, g.reason) END)
+                                      'stopped_by', CASE WHEN k.status = 'paused' THEN 'paused' WHEN s.template IS NOT NULL THEN coalesce(c.reason, g.reason) END)
               FROM lifecycle.enrolment AS e
               JOIN lifecycle.scenario AS k ON k.name = e.scenario
               JOIN LATERAL lifecycle.steps_of(e.scenario, e.version) AS s ON s.position > coalesce(e.last_position, '-2147483648'::int)

@@ -80,7 +80,7 @@ BEGIN
                     ELSE coalesce((customer).email, substring((customer).customer_id FROM '^[^@ ]+@[^@ ]+$')) END AS address,
                CASE h.consent WHEN 'email' THEN (customer).email_consent WHEN 'sms' THEN (customer).sms_consent
                               WHEN 'push' THEN (customer).push_consent WHEN 'ads' THEN (customer).ads_consent END AS consented
-          FROM (SELECT DISTINCT s.channel, s.class FROM lifecycle.step AS s WHERE s.scenario = why_channels.scenario) AS s
+          FROM (SELECT DISTINCT s.channel, s.class FROM lifecycle.step AS s WHERE s.scenario = why_channels.scenario AND s.template IS NOT NULL) AS s
           JOIN lifecycle.channel AS h ON h.name = s.channel)
     SELECT g.gate, CASE WHEN g.reason IS NULL THEN 'pass' ELSE 'stop' END, g.reason, g.facts, g.threshold
       FROM used AS u
