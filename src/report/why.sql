@@ -127,14 +127,18 @@ $$;
 COMMENT ON FUNCTION lifecycle.why_gates(lifecycle.customer, lifecycle.scenario) IS 'Internal: part of lifecycle.why()';
 
 CREATE FUNCTION lifecycle.counts_from(enrolment lifecycle.enrolment, step lifecycle.step) RETURNS timestamptz
-    LANGUAGE sql STABLE
-    RETURN CASE (step).counts_from
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+    AS $$
+BEGIN
+    RETURN CASE step.counts_from
+        WHEN 'anchor' THEN enrolment.anchor_at
         WHEN 'delivery' THEN (SELECT max(d.delivered_at) FROM lifecycle.delivery AS d
-                               WHERE d.customer_id = (enrolment).customer_id AND d.order_id IN ((enrolment).anchor, regexp_replace((enrolment).anchor, '@[^@]*$', '')))
-        WHEN 'previous' THEN CASE WHEN (step).position = (SELECT min(s.position) FROM lifecycle.steps_of((enrolment).scenario, (enrolment).version) AS s
-                                                         WHERE s.position > coalesce((enrolment).last_position, -1))
-                                  THEN coalesce((enrolment).last_at, (enrolment).anchor_at) END
-        ELSE (enrolment).anchor_at END;
+                               WHERE d.customer_id = enrolment.customer_id AND d.order_id IN (enrolment.anchor, regexp_replace(enrolment.anchor, '@[^@]*$', '')))
+        ELSE (SELECT coalesce(enrolment.last_at, enrolment.anchor_at)
+               WHERE NOT EXISTS (SELECT FROM lifecycle.steps_of(enrolment.scenario, enrolment.version) AS t
+                                  WHERE t.position > coalesce(enrolment.last_position, '-2147483648') AND t.position < step.position)) END;
+END
+$$;
 COMMENT ON FUNCTION lifecycle.counts_from(lifecycle.enrolment, lifecycle.step) IS 'Internal: the instant from which a step of an enrolment counts; NULL: it is not known yet';
 
 CREATE FUNCTION lifecycle.why_steps(customer lifecycle.customer, scenario text)

@@ -101,15 +101,19 @@ $$;
 COMMENT ON FUNCTION lifecycle.scenario_of(text, int4) IS 'A scenario as it was in a version, but for its status; no row: there is no such version, or the scenario has been deleted';
 
 CREATE FUNCTION lifecycle.steps_of(scenario text, version int4) RETURNS SETOF lifecycle.step
-    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
     AS $$
-    SELECT t.* FROM lifecycle.scenario AS s JOIN lifecycle.step AS t ON t.scenario = s.name
-     WHERE (s.name, s.version) = (steps_of.scenario, steps_of.version)
-    UNION ALL
-    SELECT p.* FROM lifecycle.scenario_version AS v
-     CROSS JOIN LATERAL jsonb_array_elements(v.definition -> 'steps') AS d
-     CROSS JOIN LATERAL jsonb_populate_record(NULL::lifecycle.step, d || jsonb_build_object('scenario', v.scenario)) AS p
-     WHERE (v.scenario, v.version) = (steps_of.scenario, steps_of.version)
+BEGIN
+    -- Planned once: reports ask for each enrolment.
+    RETURN QUERY
+        SELECT t.* FROM lifecycle.scenario AS s JOIN lifecycle.step AS t ON t.scenario = s.name
+         WHERE (s.name, s.version) = (steps_of.scenario, steps_of.version)
+        UNION ALL
+        SELECT p.* FROM lifecycle.scenario_version AS v
+         CROSS JOIN LATERAL jsonb_array_elements(v.definition -> 'steps') AS d
+         CROSS JOIN LATERAL jsonb_populate_record(NULL::lifecycle.step, d || jsonb_build_object('scenario', v.scenario)) AS p
+         WHERE (v.scenario, v.version) = (steps_of.scenario, steps_of.version);
+END
 $$;
 COMMENT ON FUNCTION lifecycle.steps_of(text, int4) IS 'The steps of a scenario as they were in a version';
 
