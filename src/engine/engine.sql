@@ -57,6 +57,8 @@ CREATE TRIGGER a_segment_renamed AFTER UPDATE ON lifecycle.segment
     FOR EACH ROW WHEN (OLD.name IS DISTINCT FROM NEW.name) EXECUTE FUNCTION lifecycle.segment_moved();
 CREATE TRIGGER definitions_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON lifecycle.segment
     FOR EACH STATEMENT EXECUTE FUNCTION lifecycle.definitions_changed();
+CREATE TRIGGER definitions_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON lifecycle.rfm_threshold
+    FOR EACH STATEMENT EXECUTE FUNCTION lifecycle.definitions_changed();
 CREATE TRIGGER definitions_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON lifecycle.tier
     FOR EACH STATEMENT EXECUTE FUNCTION lifecycle.definitions_changed();
 CREATE TRIGGER definitions_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON lifecycle.tier_version

@@ -1,6 +1,7 @@
 #include "segment/functions.hpp"
 
 #include "pg/catalog.hpp"
+#include "pg/statement.hpp"
 #include "pg/text.hpp"
 
 namespace lifecycle::segment {
@@ -8,12 +9,16 @@ namespace lifecycle::segment {
 namespace {
 
 constexpr const char* kNames[] = {"orders_within", "spent_within", "event_count", "bought",        "viewed",
-                                  "has_tag",       "in_segment",   "is_birthday", "is_anniversary", "context"};
+                                  "has_tag",       "in_segment",   "is_birthday", "is_anniversary", "context",
+                                  "rfm_recency",   "rfm_frequency", "rfm_monetary"};
+
+pg::Statement read_rfm{.sql = "SELECT lifecycle.rfm_expression($1)", .types = {TEXTOID}};
 
 struct Replacing {
     Calls* into;
     const char* what;
     ParseState* state;
+    Relation customer;
     int user;
 };
 
@@ -94,6 +99,15 @@ Node* context(Replacing* r, FuncExpr* call) {
     return node;
 }
 
+// A score is an expression that the thresholds make: it compares with the clock as any other does.
+Node* rfm(Replacing* r, const char* measure) {
+    Datum arg = pg::to_datum(measure);
+    read_rfm.run({&arg, 1});
+    const char* text = pg::to_cstring(pg::text_cell(0, 1));
+    return pg::compile_expression(text, r->customer,
+                                  {.what = "the thresholds of RFM", .type = INT4OID, .clock = true, .in_zone = true, .columns = kDocumentedColumns});
+}
+
 Node* replacement(Replacing* r, FuncExpr* call, const char* name, Args args) {
     using Result = FactCall::Result;
     auto is = [&](const char* known) { return strcmp(name, known) == 0; };
@@ -110,6 +124,8 @@ Node* replacement(Replacing* r, FuncExpr* call, const char* name, Args args) {
     if (is("in_segment") && args.second == nullptr) return in_segment(r, call, args.first);
     if (is("is_birthday")) return anniversary_parameter(r, column(kBirthday, DATEOID, InvalidOid), args.first, true);
     if (is("is_anniversary")) return anniversary_parameter(r, args.first, args.second, false);
+    constexpr std::string_view kRfm = "rfm_";
+    if (std::string_view{name}.starts_with(kRfm)) return rfm(r, name + kRfm.size());
     return nullptr;
 }
 
@@ -136,12 +152,12 @@ Node* replace_node(Node* node, Replacing* r) {
 
 const std::span<const char* const> kFunctions{kNames};
 
-Node* replace_calls(Node* predicate, const char* text, const char* what, int user, Calls* into) {
+Node* replace_calls(Node* predicate, const char* text, const char* what, Relation customer, int user, Calls* into) {
     ErrorContextCallback callback = pg::point_into(text);
     error_context_stack = &callback;
     ParseState* state = make_parsestate(nullptr);  // for the position of an error only
     state->p_sourcetext = text;
-    Replacing r{into, what, state, user};
+    Replacing r{into, what, state, customer, user};
     Node* result = replace_node(predicate, &r);
     error_context_stack = callback.previous;
     return result;

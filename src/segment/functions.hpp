@@ -58,8 +58,8 @@ struct Calls {
 
 extern const std::span<const char* const> kFunctions;
 
-// Puts parameters in the place of calls; `user` is the index of the segment whose predicate it is.
-Node* replace_calls(Node* predicate, const char* text, const char* what, int user, Calls* into);
+// Puts parameters, or what they stand for, in the place of calls; `user` is the index of the segment whose predicate it is.
+Node* replace_calls(Node* predicate, const char* text, const char* what, Relation customer, int user, Calls* into);
 
 void prepare_calls(Calls* calls, pg::Evaluator* evaluator);
 

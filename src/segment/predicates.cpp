@@ -44,7 +44,7 @@ Node* compile(const char* what, const char* text, Relation customer, int user, C
         text, customer,
         {.what = what, .type = BOOLOID, .clock = true, .in_zone = true, .columns = kDocumentedColumns, .functions = kFunctions});
     refuse_derived_columns(predicate, what);
-    predicate = replace_calls(predicate, text, what, user, calls);
+    predicate = replace_calls(predicate, text, what, customer, user, calls);
     return pg::split_clock(predicate, text, what, &calls->clock);
 }
 
@@ -229,10 +229,12 @@ LIFECYCLE_FUNCTION(lifecycle_check_segment) {
     if (name != nullptr && predicate != nullptr) {  // else NOT NULL says so
         pg::as_owner([&] {
             pg::fix_settings();
+            pg::open_spi();
             Relation customer = table_open(pg::table_oid(pg::Table::customer), AccessShareLock);
             segment::Calls calls{};
             segment::compile(segment::what_is(name), predicate, customer, 0, &calls);
             table_close(customer, NoLock);
+            pg::close_spi();
         });
     }
     PG_RETURN_POINTER(row);
