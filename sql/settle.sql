@@ -254,6 +254,12 @@ UPDATE orders SET customer_id = NULL WHERE id = 3001;
 INSERT INTO lines VALUES (3, 3003, 'orphan', 7), (4, 3002, 'late', 8);
 COMMIT;
 SELECT order_id, line, product, customer_id FROM lifecycle.order_item ORDER BY line;
+-- A line that has gone before its order comes is not taken along.
+BEGIN;
+DELETE FROM lines WHERE id = 3;
+INSERT INTO orders VALUES (3003, 92, 7, '2026-02-22');
+COMMIT;
+SELECT order_id, line, product, customer_id FROM lifecycle.order_item ORDER BY line;
 SELECT count(*) AS quarantined FROM lifecycle.quarantine;
 TABLE differences;
 

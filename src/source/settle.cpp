@@ -99,8 +99,8 @@ uint64 key_of(const Fact& fact) {
 pg::Array<size_t> parts_of(std::span<const Fact> facts, std::span<const size_t> starts) {
     pg::Array<size_t> ends;
     bool takes_back = false;
-    for (size_t i = starts.size() > 1 ? starts[1] : facts.size(); i < facts.size(); ++i) takes_back |= facts[i].withdrawn;
-    if (takes_back) {
+    for (const Fact& fact : facts) takes_back |= fact.withdrawn;
+    if (takes_back && starts.size() > 1) {
         HASHCTL control{};
         control.keysize = sizeof(uint64);
         control.entrysize = sizeof(uint64);
@@ -108,12 +108,14 @@ pg::Array<size_t> parts_of(std::span<const Fact> facts, std::span<const size_t> 
         auto fresh = [&] { return hash_create("facts of a part", 1024, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT); };
         HTAB* come = fresh();
         size_t begin = 0;
-        bool by_order = false;  // some come without a customer: whose they are depends on orders that come or go
+        bool by_order = false;       // some come without a customer: whose they are depends on orders that come or go
+        bool gone_by_order = false;  // some that go: an order that comes or goes now must not take them along
         for (size_t step = 0; step < starts.size(); ++step) {
             auto own = facts.subspan(starts[step], (step + 1 < starts.size() ? starts[step + 1] : facts.size()) - starts[step]);
             bool known = false;
             for (const Fact& fact : own) {
                 uint64 key = key_of(fact);
+                known |= gone_by_order && fact.kind == FactKind::order;
                 if (!fact.withdrawn) continue;
                 known |= by_order || fact.customer.empty() || hash_search(come, &key, HASH_FIND, nullptr) != nullptr;
             }
@@ -122,12 +124,13 @@ pg::Array<size_t> parts_of(std::span<const Fact> facts, std::span<const size_t> 
                 ends.push(begin);
                 hash_destroy(come);
                 come = fresh();
-                by_order = false;
+                by_order = gone_by_order = false;
             }
             for (const Fact& fact : own) {
                 uint64 key = key_of(fact);
                 if (!fact.withdrawn) hash_search(come, &key, HASH_ENTER, nullptr);
                 by_order |= fact.customer.empty();
+                gone_by_order |= fact.withdrawn && fact.customer.empty();
             }
         }
         hash_destroy(come);
