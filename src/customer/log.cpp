@@ -49,6 +49,13 @@ const char* parameters(const KindSpec& kind) {
     return text.data;
 }
 
+// Lines of orders are noted when they come and go, for what is counted of them later. What is nobody's yet is in no order.
+const char* noting(const KindSpec& kind, const char* changed, int delta) {
+    if (kind.kind != FactKind::order_item) return "";
+    return psprintf(", noted AS (INSERT INTO lifecycle.basket_change (customer_id, order_id, product, category, delta)"
+                    " SELECT c.customer_id, c.order_id, c.product, c.category, %d FROM %s AS c WHERE c.customer_id <> '')", delta, changed);
+}
+
 // Pairs rows off one by one: of two equal rows one goes for each fact withdrawn. Compared as text, so that NULL equals NULL and the join hashes.
 const char* remove_statement(const KindSpec& kind, bool by_key) {
     return psprintf(
@@ -57,13 +64,14 @@ const char* remove_statement(const KindSpec& kind, bool by_key) {
         "                        FROM unnest(%s) WITH ORDINALITY AS g (customer_id, source_id, %s, place)) AS u),"
         " there AS (SELECT t.*, row_number() OVER (PARTITION BY t.customer_id, t.source_id, t.said) AS nth"
         "             FROM (SELECT l.ctid AS tid, l.customer_id, l.source_id, ROW(%s)::text AS said"
-        "                     FROM lifecycle.%s AS l WHERE l.customer_id = ANY ($1)) AS t)"
-        " DELETE FROM lifecycle.%s AS d USING there, gone"
+        "                     FROM lifecycle.%s AS l WHERE l.customer_id = ANY ($1)) AS t),"
+        " dropped AS (DELETE FROM lifecycle.%s AS d USING there, gone"
         "  WHERE d.ctid = there.tid"
         "    AND (there.customer_id, there.source_id, there.said, there.nth) = (gone.customer_id, gone.source_id, gone.said, gone.nth)"
-        " RETURNING gone.place",
+        " RETURNING gone.place, d.*)%s"
+        " SELECT d.place FROM dropped AS d",
         list_columns(kind, "g.", by_key), parameters(kind), list_columns(kind, "", false), list_columns(kind, "l.", by_key), kind.table,
-        kind.table);
+        kind.table, noting(kind, "dropped", -1));
 }
 
 Table& table_of(const KindSpec& kind) {
@@ -71,8 +79,10 @@ Table& table_of(const KindSpec& kind) {
     if (table.insert.sql != nullptr) return table;
     MemoryContext caller = MemoryContextSwitchTo(TopMemoryContext);
     Table fresh{};
-    fresh.insert.sql = psprintf("INSERT INTO lifecycle.%s (customer_id, source_id, %s) SELECT * FROM unnest(%s)", kind.table,
-                                list_columns(kind, "", false), parameters(kind));
+    const char* insert = psprintf("INSERT INTO lifecycle.%s (customer_id, source_id, %s) SELECT * FROM unnest(%s)", kind.table,
+                                  list_columns(kind, "", false), parameters(kind));
+    const char* noted = noting(kind, "said", 1);
+    fresh.insert.sql = *noted == '\0' ? insert : psprintf("WITH said AS (%s RETURNING *)%s SELECT FROM said LIMIT 0", insert, noted);
     fresh.remove.sql = remove_statement(kind, false);
     fresh.remove_by_key.sql = remove_statement(kind, true);
     fresh.of_source.sql = psprintf("SELECT l.customer_id, %s FROM lifecycle.%s AS l WHERE l.source_id = $1", list_columns(kind, "l.", false), kind.table);

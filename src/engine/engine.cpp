@@ -27,6 +27,8 @@ namespace lifecycle::engine {
 
 namespace {
 
+pg::Statement fold{.sql = "SELECT lifecycle.fold_baskets()"};
+pg::Statement recount{.sql = "SELECT lifecycle.recount_baskets()"};
 pg::Statement settle_referrals{.sql = "SELECT lifecycle.settle_referrals()"};
 
 // Bounds the memory of a large statement: what a batch needs is freed before the next begins.
@@ -218,6 +220,17 @@ int64 tick_once(int limit) {
     return done;
 }
 
+int64 fold_baskets() {
+    int64 done = 0;
+    pg::as_owner([&] {
+        pg::open_spi();
+        fold.run();
+        done = DatumGetInt64(pg::cell(0, 1).value);
+        pg::close_spi();
+    });
+    return done;
+}
+
 Instant next_due() {
     Instant due = rules::kNever;
     pg::as_owner([&] {
@@ -264,6 +277,11 @@ using namespace lifecycle;
 
 LIFECYCLE_FUNCTION(lifecycle_rebuild) {
     engine::replay_everybody();
+    pg::as_owner([] {
+        pg::open_spi();
+        engine::recount.run();
+        pg::close_spi();
+    });
     PG_RETURN_VOID();
 }
 

@@ -172,6 +172,7 @@ BEGIN
           FROM lifecycle.customer AS c WHERE c.customer_id = gone AND c.recent_ids IS NOT NULL;
     PERFORM lifecycle.merge_referrals(gone, stays);
     PERFORM lifecycle.merge_coupons(gone, stays);
+    PERFORM lifecycle.uncount_baskets(ARRAY[gone], stays);
     PERFORM lifecycle.merge_rows(gone, stays);
     UPDATE lifecycle.customer AS c
        SET email = coalesce(c.email, g.email), phone = coalesce(c.phone, g.phone), first_name = coalesce(c.first_name, g.first_name),

@@ -30,7 +30,7 @@ pg::Statement write_messages{
            "                        jsonb_strip_nulls(jsonb_build_object("
            "                            'first_name', c.first_name, 'last_name', c.last_name, 'anchor', u.anchor,"
            "                            'content', t.content -> coalesce(m.locale, l.locale), 'tier', c.tier, 'benefits', r.benefits,"
-           "                            'offer', CASE WHEN f.name IS NOT NULL THEN lifecycle.told_offer(f, q) END)) AS payload,"
+           "                            'offer', CASE WHEN f.name IS NOT NULL THEN lifecycle.told_offer(f, q) END, 'recommends', s.recommends)) AS payload,"
            "                        u.due_at, u.expires_at"
            "                   FROM unnest($1, $2, $3, $4, $5, $6, $8, $9) AS u (customer_id, scenario, anchor, step, due_at, expires_at, variant, version)"
            "                   JOIN lifecycle.customer AS c USING (customer_id)"

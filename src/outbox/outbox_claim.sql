@@ -58,7 +58,7 @@ COMMENT ON FUNCTION lifecycle.room_on(text[], timestamptz) IS 'Internal: how man
 CREATE FUNCTION lifecycle.pick_messages(clock timestamptz, wanted bigint, channels text[], customer text, room bigint[] DEFAULT NULL)
     RETURNS TABLE (message_id bigint, part int4, customer_id text, recipient text, scenario text, anchor text, channel text, class text,
                    status text, delivery text, cancel_requested boolean, expires_at timestamptz, attempts int4, leased_by text,
-                   priority int4, due_at timestamptz, step int4, code text, created_at timestamptz)
+                   priority int4, due_at timestamptz, recommends text, code text, created_at timestamptz)
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
     -- The order of the index and nothing else, whatever the statistics say of tables that fill and empty within seconds.
     SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off SET plan_cache_mode = force_generic_plan SET jit = off
@@ -68,7 +68,7 @@ BEGIN
         RETURN QUERY
             WITH own AS MATERIALIZED (
                 SELECT o.message_id, o.part, o.customer_id, o.recipient, o.scenario, o.anchor, o.channel, o.class, o.status, o.delivery,
-                       o.cancel_requested, o.expires_at, o.attempts, o.leased_by, o.priority, o.due_at, o.step, o.payload -> 'offer' ->> 'code',
+                       o.cancel_requested, o.expires_at, o.attempts, o.leased_by, o.priority, o.due_at, o.payload ->> 'recommends', o.payload -> 'offer' ->> 'code',
                        o.created_at
                   FROM lifecycle.outbox AS o
                  -- Not by the index on due_at, whatever a plan that was made on an empty table thinks of it.
@@ -80,7 +80,7 @@ BEGIN
     ELSIF cardinality(channels) = 1 THEN
         RETURN QUERY
             SELECT o.message_id, o.part, o.customer_id, o.recipient, o.scenario, o.anchor, o.channel, o.class, o.status, o.delivery,
-                   o.cancel_requested, o.expires_at, o.attempts, o.leased_by, o.priority, o.due_at, o.step, o.payload -> 'offer' ->> 'code',
+                   o.cancel_requested, o.expires_at, o.attempts, o.leased_by, o.priority, o.due_at, o.payload ->> 'recommends', o.payload -> 'offer' ->> 'code',
                    o.created_at
               FROM lifecycle.outbox AS o
              WHERE o.part < 1000 AND o.channel = channels[1] AND o.due_at <= clock
@@ -136,7 +136,7 @@ DECLARE
     anchors text[];
     on_channels text[];
     classes text[];
-    steps int4[];
+    recommend text[];
     codes text[];
     bound_at timestamptz[];
     payloads jsonb;
@@ -171,14 +171,14 @@ BEGIN
     paced := array_remove(room, NULL) <> '{}';
     WHILE cardinality(taken) < max_messages LOOP
         SELECT array_agg(p.message_id), array_agg(DISTINCT p.part), array_agg(p.customer_id), array_agg(p.recipient), array_agg(p.scenario),
-               array_agg(p.anchor), array_agg(p.channel), array_agg(p.class), array_agg(p.step), array_agg(p.code), array_agg(p.created_at),
+               array_agg(p.anchor), array_agg(p.channel), array_agg(p.class), array_agg(p.recommends), array_agg(p.code), array_agg(p.created_at),
                array_agg(CASE WHEN p.status = 'leased' AND p.delivery = 'at_most_once' THEN 'unknown'
                               WHEN p.cancel_requested THEN 'cancelled'
                               WHEN p.expires_at <= clock THEN 'expired'
                               WHEN p.attempts >= tries THEN 'failed' END),
                array_agg(CASE WHEN p.status = 'leased' AND NOT p.cancel_requested
                               THEN format('the lease of %s ran out', coalesce(quote_literal(p.leased_by), 'a consumer')) END)
-          INTO ids, parts, customers, recipients, scenarios, anchors, on_channels, classes, steps, codes, bound_at, verdicts, lapses
+          INTO ids, parts, customers, recipients, scenarios, anchors, on_channels, classes, recommend, codes, bound_at, verdicts, lapses
           FROM lifecycle.pick_messages(clock, max_messages - cardinality(taken), channels, claim.customer_id, room) AS p;
         EXIT WHEN ids IS NULL;
         reasons := ARRAY(SELECT g.reason FROM lifecycle.gates(customers, recipients, scenarios, anchors, on_channels, classes) AS g ORDER BY g.n);
@@ -206,7 +206,7 @@ BEGIN
         IF array_remove(codes, NULL) <> '{}' THEN
             PERFORM lifecycle.renew_coupons(codes, bound_at, clock);
         END IF;
-        payloads := lifecycle.payloads(ids, customers, scenarios, anchors, steps, on_channels, codes);
+        payloads := lifecycle.payloads(ids, customers, scenarios, anchors, recommend, on_channels, codes);
         token := coalesce(token, nextval('lifecycle.lease_token'));
         FOREACH k IN ARRAY parts LOOP
             RETURN QUERY

@@ -1,6 +1,6 @@
 -- What a mailer needs to render a message without asking back, as it is when the message is claimed.
 
-CREATE FUNCTION lifecycle.payloads(message_ids bigint[], customers text[], scenarios text[], anchors text[], steps int4[], channels text[], codes text[])
+CREATE FUNCTION lifecycle.payloads(message_ids bigint[], customers text[], scenarios text[], anchors text[], recommends text[], channels text[], codes text[])
     RETURNS jsonb
     LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' SET enable_seqscan = off SET jit = off
     AS $$
@@ -26,6 +26,14 @@ BEGIN
                                              WHERE n.customer_id = u.customer_id
                                              GROUP BY n.product ORDER BY max(n.added_at) DESC, n.product LIMIT 20) AS w),
                        'unsubscribe_token', lifecycle.signed_token(convert_to(h.consent || ':' || u.customer_id, 'UTF8'), z.key))
+                   || CASE WHEN u.recommends IS NOT NULL THEN
+                          jsonb_build_object('recommendations', (
+                              SELECT jsonb_agg(jsonb_build_object('product', r.product, 'category', r.category, 'orders', r.orders) ORDER BY r.orders DESC, r.product)
+                                FROM lifecycle.recommend(u.customer_id, u.recommends, products =>
+                                         CASE WHEN u.recommends = 'complementary' AND k.trigger IN ('order_placed', 'delivered')
+                                              THEN ARRAY(SELECT i.product FROM lifecycle.order_item AS i WHERE (i.customer_id, i.order_id) = (u.customer_id, u.anchor))
+                                              WHEN u.recommends = 'alternatives' AND k.trigger = 'wishlist_added' THEN ARRAY[u.anchor] END) AS r))
+                      ELSE '{}' END
                    -- What started the enrolment: the anchor is the order, the review, the product or the instant of the event.
                    || CASE WHEN k.trigger IN ('order_placed', 'delivered') THEN
                           jsonb_build_object('order',
@@ -63,8 +71,8 @@ BEGIN
                                       FROM lifecycle.coupon AS q JOIN lifecycle.offer AS o ON o.name = q.offer
                                      WHERE q.code_key = lifecycle.normal_code(u.code)), '{}')
                       ELSE '{}' END)
-          FROM unnest(message_ids, customers, scenarios, anchors, steps, channels, codes)
-               AS u (message_id, customer_id, scenario, anchor, step, channel, code)
+          FROM unnest(message_ids, customers, scenarios, anchors, recommends, channels, codes)
+               AS u (message_id, customer_id, scenario, anchor, recommends, channel, code)
           JOIN lifecycle.customer AS c ON c.customer_id = u.customer_id
           -- What is not of a scenario has the payload that whoever inserted it has given it.
           JOIN lifecycle.scenario AS k ON k.name = u.scenario
@@ -74,7 +82,7 @@ BEGIN
           LEFT JOIN lifecycle.secret AS z ON z.purpose = 'unsubscribe');
 END
 $$;
-COMMENT ON FUNCTION lifecycle.payloads(bigint[], text[], text[], text[], int4[], text[], text[]) IS 'Internal: what is added to the payloads of several messages, as it is now, by message; null takes a key away';
+COMMENT ON FUNCTION lifecycle.payloads(bigint[], text[], text[], text[], text[], text[], text[]) IS 'Internal: what is added to the payloads of several messages, as it is now, by message; null takes a key away';
 
 CREATE FUNCTION lifecycle.fresh_payload(payload jsonb, fresh jsonb) RETURNS jsonb
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -89,7 +97,7 @@ CREATE FUNCTION lifecycle.payload_of(message_id bigint) RETURNS jsonb
     AS $$
     SELECT CASE WHEN o.status IN ('pending', 'leased')
                 THEN lifecycle.fresh_payload(o.payload, lifecycle.payloads(ARRAY[o.message_id], ARRAY[o.customer_id], ARRAY[o.scenario], ARRAY[o.anchor],
-                                                            ARRAY[o.step], ARRAY[o.channel], ARRAY[o.payload -> 'offer' ->> 'code']) -> o.message_id::text)
+                                                            ARRAY[o.payload ->> 'recommends'], ARRAY[o.channel], ARRAY[o.payload -> 'offer' ->> 'code']) -> o.message_id::text)
                 ELSE o.payload END
       FROM lifecycle.outbox AS o
      WHERE o.message_id = payload_of.message_id

@@ -111,6 +111,36 @@ END
 $$;
 COMMENT ON FUNCTION lifecycle.verify_source(text) IS 'Internal: part of lifecycle.verify(); compares an attached table with what has been taken in of it';
 
+CREATE FUNCTION lifecycle.verify_baskets()
+    RETURNS TABLE (customer_id text, what text, expected text, found text)
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+    AS $$
+DECLARE
+    differences jsonb;
+BEGIN
+    BEGIN
+        PERFORM lifecycle.lock_baskets();
+        WHILE lifecycle.fold_baskets() > 0 LOOP
+        END LOOP;
+        SELECT jsonb_agg(to_jsonb(d)) INTO differences
+          FROM (SELECT 'product_sales' AS what, product, category AS other, c.orders AS expected, k.orders AS found
+                  FROM lifecycle.counted_sales AS c FULL JOIN lifecycle.product_sales AS k USING (product, category)
+                 WHERE coalesce(c.orders, 0) <> coalesce(k.orders, 0)
+                UNION ALL
+                SELECT 'product_pair', product, other, c.orders, k.orders
+                  FROM lifecycle.counted_pairs AS c FULL JOIN lifecycle.product_pair AS k USING (product, other)
+                 WHERE coalesce(c.orders, 0) <> coalesce(k.orders, 0)) AS d;
+        RAISE EXCEPTION USING ERRCODE = 'LC002';  -- undoes what was counted
+    EXCEPTION WHEN SQLSTATE 'LC002' THEN
+        NULL;
+    END;
+    RETURN QUERY
+        SELECT NULL::text, format('%s %s, %s', d.what, quote_literal(d.product), quote_literal(d.other)), d.expected::text, d.found::text
+          FROM jsonb_to_recordset(differences) AS d (what text, product text, other text, expected bigint, found bigint);
+END
+$$;
+COMMENT ON FUNCTION lifecycle.verify_baskets() IS 'Internal: part of lifecycle.verify(); compares how often products are ordered with what the lines of orders say';
+
 CREATE FUNCTION lifecycle.verify()
     RETURNS TABLE (source text, customer_id text, what text, expected text, found text)
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -131,6 +161,7 @@ BEGIN
         RETURN QUERY SELECT NULL::text, v.* FROM lifecycle.verify_customers(batch) AS v;
         last := batch[array_upper(batch, 1)];
     END LOOP;
+    RETURN QUERY SELECT NULL::text, v.* FROM lifecycle.verify_baskets() AS v;
 END
 $$;
 COMMENT ON FUNCTION lifecycle.verify() IS

@@ -109,9 +109,10 @@ BEGIN
         ('remarketing_end',    'segment_left:remarketing_cart',         NULL,           NULL, NULL, 'once_per_anchor', '30 days', 0)
     ON CONFLICT (name) DO NOTHING;
 
-    INSERT INTO lifecycle.step (scenario, position, counts_from, delay, not_after, condition, channel, class, template, subject, content, offer, pool_empty)
+    INSERT INTO lifecycle.step (scenario, position, counts_from, delay, not_after, condition, channel, class, template, subject, content, offer, pool_empty,
+                                recommends)
         SELECT v.scenario, v.position, v.counts_from, v.delay::interval, v.not_after::interval, v.condition, v.channel, v.class, v.template,
-               v.subject::jsonb, v.content::jsonb, b.offer, coalesce(b.pool_empty, 'skip')
+               v.subject::jsonb, v.content::jsonb, b.offer, coalesce(b.pool_empty, 'skip'), b.recommends
           FROM (VALUES
         ('cart_recovery', 1, 'anchor', '1 hour', '12 hours', NULL, 'email', 'marketing', 'cart_reminder',
          '{"de": "Ist etwas schiefgegangen?", "en": "Did something go wrong?"}',
@@ -206,12 +207,17 @@ BEGIN
         ('remarketing_end', 1, 'anchor', '0', '30 days', NULL, 'audience', 'transactional', 'audience_remove', '{}', '{}'))
             AS v (scenario, position, counts_from, delay, not_after, condition, channel, class, template, subject, content)
           LEFT JOIN (VALUES
-            ('cart_recovery',     3, 'cart_free_shipping', 'skip'),
-            ('win_back',          2, 'come_back',          'skip'),
-            ('loyalty',           1, 'loyalty_thanks',     'send_without'),
-            ('loyalty',           2, 'product_testers',    'skip'),
-            ('reengage_win_back', 1, 'reengage',           'skip'),
-            ('birthday',          1, 'birthday',           'skip')) AS b (scenario, position, offer, pool_empty) USING (scenario, position)
+            ('cart_recovery',     3, 'cart_free_shipping', 'skip',         NULL),
+            ('welcome',           2, NULL,                 'skip',         'best_sellers'),
+            ('post_purchase',     4, NULL,                 'skip',         'complementary'),
+            ('win_back',          1, NULL,                 'skip',         'best_sellers'),
+            ('win_back',          2, 'come_back',          'skip',         NULL),
+            ('loyalty',           1, 'loyalty_thanks',     'send_without', NULL),
+            ('loyalty',           2, 'product_testers',    'skip',         NULL),
+            ('reengage_win_back', 1, 'reengage',           'skip',         NULL),
+            ('birthday',          1, 'birthday',           'skip',         NULL),
+            ('wishlist',          2, NULL,                 'skip',         'alternatives')) AS b (scenario, position, offer, pool_empty, recommends)
+            USING (scenario, position)
     ON CONFLICT (scenario, position) DO NOTHING;
 
     INSERT INTO lifecycle.variant (scenario, position, name, template, subject, content, offer)

@@ -187,6 +187,7 @@ CREATE TABLE lifecycle.step (
     content     jsonb NOT NULL DEFAULT '{}',
     offer       text,
     pool_empty  text NOT NULL DEFAULT 'skip',
+    recommends  text,
     CONSTRAINT step_counts_from_is_known CHECK (counts_from IN ('anchor', 'delivery', 'previous')),
     CONSTRAINT step_wait_for_is_known CHECK (lifecycle.is_awaitable(wait_for)),
     CONSTRAINT step_sends_or_decides CHECK ((template IS NOT NULL) <> (wait_for IS NOT NULL OR (condition IS NOT NULL AND template IS NULL))),
@@ -196,6 +197,7 @@ CREATE TABLE lifecycle.step (
     CONSTRAINT step_send_window_has_both_ends CHECK ((send_from IS NULL) = (send_until IS NULL) AND send_from <> send_until),
     CONSTRAINT step_send_days_are_known CHECK (send_days <@ ARRAY['mon', 'tue', 'wed', 'thu', 'fri', 'sat', 'sun'] AND send_days <> '{}'),
     CONSTRAINT step_pkey PRIMARY KEY (scenario, position),
+    CONSTRAINT step_recommends_is_known CHECK (recommends IN ('complementary', 'best_sellers', 'alternatives')),
     CONSTRAINT step_pool_empty_is_known CHECK (pool_empty IN ('skip', 'defer', 'send_without')),
     CONSTRAINT step_class_is_known CHECK (class IN ('marketing', 'transactional')),
     CONSTRAINT step_delay_is_not_negative CHECK (delay >= '0'),
@@ -220,6 +222,7 @@ COMMENT ON COLUMN lifecycle.step.template IS 'Key of the template that the maile
 COMMENT ON COLUMN lifecycle.step.subject IS 'Subject by locale: {"en": ..., "de": ...}; the customer''s locale, its language, then "en" is taken';
 COMMENT ON COLUMN lifecycle.step.content IS 'Content for the template by locale, chosen likewise';
 COMMENT ON COLUMN lifecycle.step.offer IS 'An offer that the message brings: the customer gets a coupon of it when the step is due, one for each anchor of the scenario; NULL: none';
+COMMENT ON COLUMN lifecycle.step.recommends IS 'Products that the message recommends, as lifecycle.recommend() chooses them: complementary (to the order that started it, or to all that was bought), best_sellers or alternatives (to the wish that started it, or to the wishlist); NULL: none';
 COMMENT ON COLUMN lifecycle.step.pool_empty IS 'If there is no code to be had, because the pool is empty or the offer has ended: skip the step, defer it (it is tried again each hour until not_after), or send_without';
 
 -- Triggers and not foreign keys: a parallel restore loads the tables in any order, and a foreign key would refuse that.

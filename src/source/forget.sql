@@ -193,6 +193,7 @@ BEGIN
         SELECT DISTINCT lifecycle.address_hash(a.address), 'sunset', clock, 'erased' FROM unnest(addresses) AS a (address)
         ON CONFLICT (address_hash, reason) DO NOTHING;
 
+    PERFORM lifecycle.uncount_baskets(ids);
     PERFORM lifecycle.forget_owner(ids, orders);
     DELETE FROM lifecycle.timer AS t USING lifecycle.customer AS c
      WHERE c.customer_id = ANY (ids) AND (t.due_at, t.customer_id) = (c.timer_at, c.customer_id);

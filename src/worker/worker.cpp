@@ -156,6 +156,14 @@ bool empty_inbox() {
     return done != source::kLeftForLater;
 }
 
+int64 count_baskets() {
+    begin_or_retire("lifecycle.tick(): baskets");
+    int64 done = engine::fold_baskets();
+    commit();
+    slot->ticks++;
+    return done;
+}
+
 void tick_until_nothing_is_due() {
     int64 done = 0;
     do {
@@ -222,6 +230,9 @@ long time_to_sleep(bool inbox_is_empty) {
         bool inbox_is_empty = empty_inbox();
         tick_until_nothing_is_due();
         see_to_backfill();
+        // Some of it at a time: what is due comes first.
+        int64 counted = 0;
+        if (survives(count_baskets, &counted) && counted > 0) continue;
         long sleep = time_to_sleep(inbox_is_empty);
         WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, sleep, pg::worker_wait_event());
     }
@@ -253,6 +264,7 @@ LIFECYCLE_FUNCTION(lifecycle_tick) {
         customers += some;
         CHECK_FOR_INTERRUPTS();
     } while (some > 0);
+    while (engine::fold_baskets() > 0) CHECK_FOR_INTERRUPTS();
     PG_RETURN_INT64(customers);
 }
 
