@@ -1,0 +1,151 @@
+#!/usr/bin/env bash
+# Segments and points: what a tick costs, and what they add to an order, beside what one would do by hand, all in one run on a scratch cluster.
+# README.md has the method and its limits.
+. "$(dirname "$0")/../tools/lib.sh"
+
+SIZES=${SIZES:-10000 100000}       # customers; "100000 1000000 10000000" for the real thing
+DUE=${DUE:-10000}                  # of them, whom time moves to another segment at one instant
+ROUNDS=${ROUNDS:-3}
+DURATION=${DURATION:-5}            # of one pgbench run, in seconds
+CLIENTS=${CLIENTS:-8}
+LATENCIES=${LATENCIES:-20}
+
+need_postgres
+here=$root/bench
+cluster=$("$root/tools/cluster.sh" new <(cat <<-CONF
+	synchronous_commit = off
+	shared_buffers = 1GB
+	max_wal_size = 8GB
+	checkpoint_timeout = 1h
+	autovacuum = off
+	client_min_messages = warning
+	jit = off
+CONF
+))
+work=$(mktemp -d)
+finish() { local code=$?; trap - EXIT; "$root/tools/cluster.sh" drop "$cluster" || true; rm -rf "$work"; exit $code; }
+trap finish EXIT
+eval "$("$root/tools/cluster.sh" env "$cluster")"
+sql() { psql -XqAt -v ON_ERROR_STOP=1 "$@"; }
+median() { sort -g | awk '{ v[NR] = $1 } END { printf "%.3f", (v[int((NR + 1) / 2)] + v[int(NR / 2) + 1]) / 2 }'; }
+
+# Seconds that a statement takes, after others in the same session.
+timed() {  # database, statement, before it
+    sql -d "$1" <<-SQL | tail -1
+	$3;
+	SELECT clock_timestamp() AS begun \gset
+	$2;
+	SELECT extract(epoch FROM clock_timestamp() - :'begun'::timestamptz);
+	SQL
+}
+
+fresh() {  # database
+    sql -d postgres -c "DROP DATABASE IF EXISTS $1 WITH (FORCE)" -c "CREATE DATABASE $1"
+    sql -d "$1" -c "CREATE TABLE orders (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, customer_id bigint, amount numeric(12,2), placed_at timestamptz)"
+}
+
+# Two orders for each customer; the last orders of the first $DUE are such that they fall at risk at one instant.
+orders_of() {  # database, customers
+    sql -d "$1" -o /dev/null -c "SELECT setseed(0.42)" -c "INSERT INTO orders (customer_id, amount, placed_at)
+        SELECT n, (5 + random() * 195)::numeric(12,2), CASE WHEN k = 1 THEN timestamptz '2030-01-01' - random() * interval '200 days'
+                                                            WHEN n <= $DUE THEN timestamptz '2030-06-01 13:00+00' - interval '60 days'
+                                                            ELSE timestamptz '2030-06-01' - random() * interval '40 days' END
+          FROM generate_series(1, $2) AS n, generate_series(1, 2) AS k ORDER BY 3"
+}
+
+by_hand="SELECT customer_id, CASE WHEN last > t - interval '60 days' AND last > previous + interval '90 days' THEN 'reactivated'
+                                  WHEN last > t - interval '60 days' AND n = 1 THEN 'new' WHEN last > t - interval '60 days' THEN 'active'
+                                  WHEN last > t - interval '90 days' THEN 'at_risk' WHEN last > t - interval '180 days' THEN 'dormant' ELSE 'lost' END AS segment
+           FROM (SELECT customer_id, count(*) AS n, max(placed_at) AS last, (array_agg(placed_at ORDER BY placed_at DESC))[2] AS previous FROM orders GROUP BY 1) AS c,
+                shop_clock"
+a_segment="INSERT INTO lifecycle.segment (name, predicate) VALUES ('one', 'revenue > 150 AND last_order_at < now() - interval ''30 days''')"
+a_statement="CREATE TABLE one AS SELECT customer_id FROM orders, shop_clock GROUP BY customer_id, t HAVING sum(amount) > 150 AND max(placed_at) < t - interval '30 days'"
+at_noon="SET lifecycle.clock = '2030-06-01 12:00+00'"
+at_one="SET lifecycle.clock = '2030-06-01 13:00+00'"
+
+# pg_lifecycle, and what it is compared with: everything worked out anew from the orders.
+tick() {  # customers
+    local due
+    fresh run
+    sql -d run -o /dev/null -c "$at_noon" -f "$here/lifecycle.sql"
+    PGOPTIONS="-c lifecycle.clock=2030-06-01T12:00Z" orders_of run "$1"
+    sql -d run -c "VACUUM ANALYZE" -c CHECKPOINT
+    due=$(sql -d run -c "SELECT count(*) FROM lifecycle.timer WHERE due_at <= '2030-06-01 13:00+00'")
+    [ "$due" = "$DUE" ] || die "$due customers are due, not $DUE"
+    timed run "SELECT lifecycle.tick()" "$at_one" >>"$work/lifecycle"
+    [ "$(sql -d run -c "SELECT members FROM lifecycle.segment_size WHERE segment = 'at_risk'")" = "$DUE" ] || die "the tick has missed somebody"
+    timed run "$a_segment" "$at_one; SET lifecycle.redefine_at_once = $((2 * $1))" >>"$work/define"
+    fresh hand
+    orders_of hand "$1"
+    sql -d hand -c "CREATE TABLE shop_clock AS SELECT timestamptz '2030-06-01 12:00+00' AS t" -c "CREATE MATERIALIZED VIEW seen AS $by_hand" \
+        -c "CREATE UNIQUE INDEX ON seen (customer_id)" -c "CREATE TABLE member (customer_id bigint PRIMARY KEY, segment text)" -c "INSERT INTO member $by_hand" \
+        -c "UPDATE shop_clock SET t = '2030-06-01 13:00+00'" -c "VACUUM ANALYZE" -c CHECKPOINT
+    timed hand "REFRESH MATERIALIZED VIEW CONCURRENTLY seen" "SELECT 1" >>"$work/refresh"
+    timed hand "UPDATE member AS m SET segment = s.segment FROM ($by_hand) AS s WHERE s.customer_id = m.customer_id AND s.segment <> m.segment" "SELECT 1" >>"$work/nightly"
+    timed hand "$a_statement" "SELECT 1" >>"$work/statement"
+}
+
+report_ticks() {  # customers
+    local what s
+    printf '\n%s customers, %s of them due\n' "$1" "$DUE"
+    for what in "lifecycle tick()" "refresh REFRESH MATERIALIZED VIEW CONCURRENTLY" "nightly UPDATE of what differs, from all orders"; do
+        s=$(median <"$work/${what%% *}")
+        awk -v name="${what#* }" -v s="$s" -v due="$DUE" 'BEGIN { printf "  %-42s %8.3f s   %7.1f us for each who moves\n", name, s, s / due * 1e6 }'
+    done
+    for what in "define a new segment, defined" "statement the same once, by hand"; do
+        s=$(median <"$work/${what%% *}")
+        awk -v name="${what#* }" -v s="$s" -v all="$1" 'BEGIN { printf "  %-42s %8.3f s   %7.1f us for each customer\n", name, s, s / all * 1e6 }'
+    done
+}
+
+# What 20 predicates more, or points, add to a single order.
+single() {  # name
+    fresh run
+    [ "$1" = bare ] || sql -d run -o /dev/null -f "$here/lifecycle.sql"
+    case $1 in
+        predicates) sql -d run -c "INSERT INTO lifecycle.segment (name, predicate)
+            SELECT 'p' || n, format('revenue > %s AND last_order_at > now() - interval ''%s days''', 1000000 * n, 10 * n) FROM generate_series(1, 20) AS n" ;;
+        points) sql -d run -c "INSERT INTO lifecycle.points_rule (name, earns_on, rate, pending, expiry, expiry_rounding, valid_from)
+            VALUES ('orders', 'order', 1, '14 days', '1 year', 'month', '2000-01-01')" ;;
+    esac
+    sql -d run -c "INSERT INTO orders (customer_id, amount, placed_at) SELECT n, 20, now() - random() * interval '40 days' FROM generate_series(1, 20000) AS n" \
+        -c "VACUUM ANALYZE" -c CHECKPOINT
+    pgbench -n -M prepared -c "$CLIENTS" -j 2 -D customers=20000 -f "$here/single.sql" -T 1 run >/dev/null 2>&1
+    pgbench -n -M prepared -c "$CLIENTS" -j 2 -D customers=20000 -f "$here/single.sql" -T "$DURATION" run 2>/dev/null |
+        sed -n 's/^tps = \([0-9.]*\).*/\1/p' >>"$work/single.$1"
+}
+
+# How long after the instant at which time moves a customer another session sees what the worker has done.
+latency() {
+    fresh run
+    sql -d run -o /dev/null -f "$here/lifecycle.sql" \
+        -c "INSERT INTO lifecycle.segment (name, predicate) VALUES ('second', 'last_order_at <= now() - interval ''1 second''')"
+    local n
+    for ((n = 1; n <= LATENCIES; ++n)); do
+        sql -d run <<-SQL | tail -1
+		INSERT INTO orders (customer_id, amount, placed_at) VALUES ($n, 10, now());
+		DO \$\$
+		BEGIN
+		    WHILE NOT EXISTS (SELECT FROM lifecycle.segment_member WHERE segment = 'second' AND customer_id = '$n') LOOP PERFORM pg_sleep(0.0005); END LOOP;
+		    PERFORM set_config('bench.seen', clock_timestamp()::text, false);
+		END \$\$;
+		SELECT 1000 * extract(epoch FROM current_setting('bench.seen')::timestamptz - entered_at)
+		  FROM lifecycle.segment_member WHERE segment = 'second' AND customer_id = '$n';
+		SQL
+    done
+}
+
+for size in $SIZES; do
+    rm -f "$work"/*
+    for ((round = 1; round <= ROUNDS; ++round)); do tick "$size"; done
+    report_ticks "$size"
+done
+for ((round = 1; round <= ROUNDS; ++round)); do
+    for name in bare playbook predicates points; do single "$name"; done
+done
+printf '\nSingle-row inserts, %s clients: transactions a second, and as a part of those without pg_lifecycle\n' "$CLIENTS"
+base=$(median <"$work/single.bare")
+for name in bare playbook predicates points; do
+    awk -v name="$name" -v tps="$(median <"$work/single.$name")" -v base="$base" 'BEGIN { printf "  %-12s %8.0f   %.2fx\n", name, tps, tps / base }'
+done
+latency | sort -g | awk '{ v[NR] = $1 } END { printf "\nDue to visible, by the worker: median %.1f ms, worst of %d %.1f ms\n", v[int((NR + 1) / 2)], NR, v[NR] }'
