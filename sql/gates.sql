@@ -32,6 +32,20 @@ SELECT travel('2030-03-04 12:00+00');
 SELECT * FROM decided WHERE decided_at > '2030-03-01 12:00+00';
 DELETE FROM lifecycle.cap;
 
+-- Several due at once: the more important one first, of equals the one that has been due for longer.
+SELECT travel('2030-03-20 12:00+00');
+INSERT INTO lifecycle.cap (name, most, span) VALUES ('one a day', 1, '1 day');
+UPDATE lifecycle.scenario SET priority = 5 WHERE name = 'text';
+SELECT say('eve', 'push');
+SELECT travel('2030-03-20 13:00+00');
+SELECT say('eve', 'mail');
+SELECT travel('2030-03-20 14:00+00');
+SELECT say('eve', 'text');
+SELECT travel('2030-03-21 12:00+00');
+SELECT travel('2030-03-22 12:00+00');
+SELECT * FROM decided WHERE customer_id = 'eve';
+DELETE FROM lifecycle.cap;
+
 -- By channel and class: a cap of its own for transactional text messages; NULL counts both classes.
 SELECT travel('2030-04-01 12:00+00');
 INSERT INTO lifecycle.step (scenario, position, delay, not_after, channel, class, template) VALUES ('text', 2, '1 hour', '5 hours', 'sms', 'transactional', 'code');

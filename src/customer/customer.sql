@@ -92,7 +92,7 @@ CREATE TABLE lifecycle.customer (
     tier_missing        numeric,
     CONSTRAINT customer_pkey PRIMARY KEY (customer_id)
 ) USING heap WITH (fillfactor = 80);
-CREATE INDEX customer_email_idx ON lifecycle.customer (email);
+CREATE INDEX customer_email_idx ON lifecycle.customer (email) WHERE email IS NOT NULL;
 COMMENT ON TABLE lifecycle.customer IS 'One row for each customer, kept up to date in the transactions that change the facts';
 COMMENT ON COLUMN lifecycle.customer.customer_id IS 'The shop''s own id of the customer, as text';
 COMMENT ON COLUMN lifecycle.customer.email IS 'E-mail address';

@@ -6,12 +6,20 @@ namespace {
 
 constexpr size_t kRowsPerFlush = 500;
 
+// A partial index may leave out rows whose first key is NULL, and no others.
+bool leaves_out_null_only(const IndexInfo* info) {
+    if (list_length(info->ii_Predicate) != 1 || !IsA(linitial(info->ii_Predicate), NullTest)) return false;
+    auto* test = linitial_node(NullTest, info->ii_Predicate);
+    return test->nulltesttype == IS_NOT_NULL && IsA(test->arg, Var) && castNode(Var, test->arg)->varattno == info->ii_IndexAttrNumbers[0];
+}
+
 void insert_index_entries(TableWriter* w, TupleTableSlot* slot) {
     Datum values[INDEX_MAX_KEYS];
     bool nulls[INDEX_MAX_KEYS];
     for (int i = 0; i < w->index_count; ++i) {
         Relation index = w->indexes[i];
         FormIndexDatum(w->infos[i], slot, nullptr, values, nulls);
+        if (w->infos[i]->ii_Predicate != NIL && nulls[0]) continue;
         index_insert(index, values, nulls, &slot->tts_tid, w->relation,
                      index->rd_index->indisunique ? UNIQUE_CHECK_YES : UNIQUE_CHECK_NO, false, w->infos[i]);
     }
@@ -61,7 +69,7 @@ TableWriter* open_writer(Oid table) {
             continue;
         }
         IndexInfo* info = BuildIndexInfo(index);
-        if (info->ii_Expressions != NIL || info->ii_Predicate != NIL)
+        if (info->ii_Expressions != NIL || (info->ii_Predicate != NIL && !leaves_out_null_only(info)))
             ereport(ERROR, errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
                     errmsg("index \"%s\" on table \"lifecycle.%s\" is partial or on an expression",
                            RelationGetRelationName(index), RelationGetRelationName(w->relation)),

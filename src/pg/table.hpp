@@ -1,7 +1,7 @@
 // Writing our own tables without a statement: many rows at once, and no executor start for one.
 //
 // Meant for tables whose rows this module alone writes: no trigger, check, foreign key or generated column of theirs is
-// evaluated, and their indexes are plain. Rows are visible to what follows after written().
+// evaluated, and their indexes are plain, but for leaving out what is NULL. Rows are visible to what follows after written().
 #pragma once
 
 #include "pg/array.hpp"

@@ -1,5 +1,8 @@
 #include "scenario/enrolments.hpp"
 
+#include <algorithm>
+#include <tuple>
+
 #include "customer/shop.hpp"
 #include "pg/clock.hpp"
 #include "pg/fault.hpp"
@@ -208,6 +211,18 @@ void run(Work& work, Enrolment& e) {
     }
 }
 
+// Where caps leave room for some only, who comes first: by priority, then who has been due for longer.
+std::span<Enrolment*> by_turn(Work& work) {
+    auto turns = pg::zeroed<Enrolment*>(work.enrolments.size);
+    for (size_t i = 0; i < turns.size(); ++i) turns[i] = &work.enrolments[i];
+    if (work.scenarios.caps.empty()) return turns;
+    auto key = [](const Enrolment* e) {
+        return std::tuple{e->change, e->scenario == nullptr ? 0 : -e->scenario->priority, e->fresh ? e->anchor_at : e->next_due, pg::view(e->scenario_name), pg::view(e->anchor)};
+    };
+    std::sort(turns.begin(), turns.end(), [&](const Enrolment* a, const Enrolment* b) { return key(a) < key(b); });
+    return turns;
+}
+
 // Who has withdrawn a consent that waiting messages need, and who has given one.
 void note_consents(Batch batch, Outgoing* outgoing) {
     for (const Change& change : batch) {
@@ -338,7 +353,7 @@ void advance(Batch batch, Outgoing* outgoing) {
         load_awaited(work);
         load_bought_elsewhere(work);
         load_sent(work, batch, true);
-        for (Enrolment& e : work.enrolments) run(work, e);
+        for (Enrolment* e : by_turn(work)) run(work, *e);
         bind_offers(work);
         if (!work.enrolments.empty() || all.any_on_time) note_in_rows(batch, work);
     });

@@ -31,7 +31,7 @@ pg::Statement read_scenarios{
            "       s.max_age, round(s.holdout * 10000)::int4, s.status,"
            "       CASE WHEN s.trigger LIKE 'date:%' THEN substr(s.trigger, 6, 10)::timestamp END, s.version, s.goal_within,"
            "       CASE WHEN s.trigger LIKE 'date:%..%' THEN (substr(s.trigger, 18)::date + 1)::timestamp END,"
-           "       CASE WHEN s.trigger LIKE 'points_expiring:%' THEN substr(s.trigger, 17)::interval END"
+           "       CASE WHEN s.trigger LIKE 'points_expiring:%' THEN substr(s.trigger, 17)::interval END, s.priority"
            "  FROM (SELECT k.* FROM lifecycle.scenario AS k WHERE $1 IS NULL"
            "        UNION ALL SELECT p.* FROM lifecycle.scenario_of($1, $2) AS p WHERE $1 IS NOT NULL) AS s"
            " WHERE s.status <> 'draft' ORDER BY s.name",
@@ -167,6 +167,7 @@ void load_scenarios(Scenarios* all, const Wanted& wanted, pg::Array<Uncompiled>*
                                                    : Reentry::every;
         if (s.reentry == Reentry::every) s.every = interval_at(i, 9);
         s.max_age = interval_at(i, 10);
+        s.priority = number_at(i, 18, 0);
         s.holdout = number_at(i, 11, 0);
         auto status = pg::view(pg::cell(i, 12).value);
         s.past = wanted.nulls == nullptr;

@@ -82,6 +82,7 @@ struct Scenario {
     Reentry reentry;
     Interval every;
     Interval max_age;
+    int priority;
     int holdout;  // in 1/10 000
     int version;
     bool past;    // replaced: whoever began on it goes on, nobody begins any more
