@@ -75,6 +75,15 @@ INSERT INTO lifecycle.scenario (name, trigger, status) VALUES ('school', 'event:
 SELECT version > (SELECT max(version) FROM lifecycle.scenario_version) AS is_new FROM lifecycle.scenario;
 SELECT scenario, customer_id, position, count(*) FROM lifecycle.enrolment_step GROUP BY 1, 2, 3 HAVING count(*) > 1;
 
+-- Another trigger, while a message of the former one waits: it goes out as what it is.
+INSERT INTO lifecycle.scenario (name, trigger, status) VALUES ('swap', 'order_placed', 'active'), ('wish', 'wishlist_added', 'draft');
+UPDATE lifecycle.scenario SET reentry = 'always', status = 'active' WHERE name = 'wish';
+INSERT INTO lifecycle.step (scenario, position, class, template) VALUES ('swap', 1, 'transactional', 't'), ('wish', 1, 'transactional', 't');
+UPDATE lifecycle.outbox SET status = 'cancelled' WHERE status = 'pending';
+SELECT lifecycle.track('ivy', 'order', '{"order": "i", "amount": 10}'), lifecycle.track('ivy', 'wishlist', '{"product": "hat"}');
+UPDATE lifecycle.scenario SET trigger = 'event:swapped' WHERE name = 'swap';
+SELECT scenario, anchor, payload ->> 'product' AS product FROM lifecycle.claim(10) ORDER BY 1;
+
 -- A condition whose segment has gone does not hold, and costs nobody an order.
 INSERT INTO lifecycle.segment (name, predicate) VALUES ('buyers', 'order_count > 0');
 INSERT INTO lifecycle.step (scenario, position, template) VALUES ('school', 1, 'x');

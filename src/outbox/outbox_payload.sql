@@ -40,30 +40,30 @@ BEGIN
                               coalesce((SELECT jsonb_build_object('placed_at', p.at, 'amount', coalesce(p.foreign_amount, p.amount),
                                                                   'currency', coalesce(p.currency, (SELECT s.currency FROM lifecycle.shop AS s)))
                                           FROM lifecycle.purchase AS p
-                                         WHERE p.customer_id = u.customer_id AND p.kind = 'order' AND p.id = u.anchor LIMIT 1), '{}')
+                                         WHERE p.customer_id = u.customer_id AND p.kind = 'order' AND p.id = y.subject LIMIT 1), '{}')
                               || jsonb_build_object(
-                                     'order', u.anchor,
+                                     'order', y.subject,
                                      'delivered_at', (SELECT max(d.delivered_at) FROM lifecycle.delivery AS d
-                                                       WHERE (d.customer_id, d.order_id) = (u.customer_id, u.anchor)),
+                                                       WHERE (d.customer_id, d.order_id) = (u.customer_id, y.subject)),
                                      'lines', (SELECT jsonb_agg(jsonb_build_object('line', i.line, 'product', i.product, 'category', i.category,
                                                                                    'quantity', i.quantity, 'amount', i.amount) ORDER BY i.line, i.product)
                                                  FROM lifecycle.order_item AS i
-                                                WHERE (i.customer_id, i.order_id) = (u.customer_id, u.anchor))))
+                                                WHERE (i.customer_id, i.order_id) = (u.customer_id, y.subject))))
                       WHEN k.trigger LIKE 'review%' THEN
                           (SELECT jsonb_build_object('review', jsonb_build_object('review', r.review, 'rating', r.rating, 'product', r.product,
                                                                                   'reviewed_at', r.reviewed_at))
-                             FROM (SELECT v.* FROM lifecycle.review AS v WHERE (v.customer_id, v.review) = (u.customer_id, u.anchor)
+                             FROM (SELECT v.* FROM lifecycle.review AS v WHERE (v.customer_id, v.review) = (u.customer_id, y.subject)
                                     ORDER BY v.reviewed_at DESC LIMIT 1) AS r RIGHT JOIN (SELECT) AS always ON true)
-                      WHEN k.trigger = 'wishlist_added' THEN jsonb_build_object('product', u.anchor)
-                      WHEN k.trigger LIKE 'event:%' THEN
+                      WHEN k.trigger = 'wishlist_added' THEN jsonb_build_object('product', y.subject)
+                      WHEN k.trigger LIKE 'event:%' AND y.at IS NOT NULL THEN
                           -- With what else was said in the same second: several prices that fell at once are one message.
-                          (SELECT jsonb_build_object('event', jsonb_agg(e.told) FILTER (WHERE e.occurred_at = u.anchor::timestamptz) -> 0,
+                          (SELECT jsonb_build_object('event', jsonb_agg(e.told) FILTER (WHERE e.occurred_at = y.at) -> 0,
                                                      'events', CASE WHEN count(*) > 1 THEN jsonb_agg(e.told) END)
                              FROM (SELECT n.occurred_at,
                                           jsonb_build_object('event', n.event, 'occurred_at', n.occurred_at, 'properties', n.properties) AS told
                                      FROM lifecycle.event AS n
                                     WHERE (n.customer_id, n.event) = (u.customer_id, substr(k.trigger, 7))
-                                      AND n.occurred_at BETWEEN u.anchor::timestamptz - interval '1 second' AND u.anchor::timestamptz + interval '1 second'
+                                      AND n.occurred_at BETWEEN y.at - interval '1 second' AND y.at + interval '1 second'
                                     ORDER BY n.occurred_at, n.properties LIMIT 100) AS e)
                       ELSE '{}' END
                    || CASE WHEN u.code IS NOT NULL THEN
@@ -76,6 +76,9 @@ BEGIN
           JOIN lifecycle.customer AS c ON c.customer_id = u.customer_id
           -- What is not of a scenario has the payload that whoever inserted it has given it.
           JOIN lifecycle.scenario AS k ON k.name = u.scenario
+          -- The message may be older than the scenario's trigger: then its anchor may be no instant.
+         CROSS JOIN LATERAL (SELECT CASE WHEN k.reentry = 'always' THEN regexp_replace(u.anchor, '@[^@]*$', '') ELSE u.anchor END AS subject,
+                                    CASE WHEN u.anchor ~ '^[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9:.]+[+]00$' THEN u.anchor::timestamptz END AS at) AS y
           LEFT JOIN lifecycle.channel AS h ON h.name = u.channel
           LEFT JOIN lifecycle.tier AS t ON t.name = c.tier
           -- As lifecycle.unsubscribe_token() does.

@@ -23,6 +23,7 @@ void go_without(Work& work, const Brings& b) {
     if (b.step->pool_empty == PoolEmpty::skip || again >= b.expires) {
         work.decisions[b.decision].outcome = "skipped";
         work.decisions[b.decision].reason = "coupon_pool_empty";
+        work.decisions[b.decision].sent = nullptr;
         return;
     }
     // With what has been decided of steps that come after it.
