@@ -38,6 +38,10 @@ my @told = (
 	channel => 'SELECT * FROM lifecycle.channel ORDER BY name',
 	scenario => 'SELECT * FROM lifecycle.scenario ORDER BY name',
 	step => 'SELECT * FROM lifecycle.step ORDER BY 1, 2',
+	variant => 'SELECT * FROM lifecycle.variant ORDER BY 1, 2, 3',
+	scenario_version => 'SELECT * FROM lifecycle.scenario_version ORDER BY 1, 2',
+	cap => 'SELECT * FROM lifecycle.cap ORDER BY 1',
+	channel_pace => 'SELECT * FROM lifecycle.channel_pace ORDER BY 1, 2',
 	triggers => q{SELECT t.tgrelid::regclass::text, t.tgname, t.tgenabled, t.tgtype FROM pg_trigger AS t
 	               WHERE t.tgfoid = 'lifecycle.capture()'::regprocedure ORDER BY 1, 2},
 	sequences => q{SELECT s.sequencename, s.last_value FROM pg_sequences AS s WHERE s.schemaname = 'lifecycle' ORDER BY 1});
@@ -72,6 +76,8 @@ sub live
 		CREATE TABLE shop.customers (id text PRIMARY KEY, mail text, lang text, consent text);
 		SELECT lifecycle.attach('shop.customers', 'customer', '{"customer": "id", "email": "mail", "locale": "lang"}', name => 'customers');
 		INSERT INTO shop.customers SELECT 'c' || i, 'c' || i || '\@example.org', 'de-AT' FROM generate_series(0, 39) AS i;
+		INSERT INTO lifecycle.cap (name, channel, most, span) VALUES ('plenty', 'email', 1000, '1 day');
+		UPDATE lifecycle.channel SET max_per_hour = 1000 WHERE name = 'email';
 		SQL
 	for my $day (0, 3, 40, 62, 100, 151)
 	{
@@ -88,6 +94,8 @@ sub live
 			SELECT lifecycle.ack(array_agg(message_id)) FROM (SELECT message_id FROM lifecycle.outbox WHERE status = 'leased' LIMIT 5) AS m;
 			SQL
 	}
+	# Somebody is on the way through what has been changed since.
+	$node->safe_psql($db, q{UPDATE lifecycle.step SET subject = '{"en": "Changed"}' WHERE scenario IN (SELECT s.name FROM lifecycle.scenario AS s WHERE s.status = 'active')});
 	# One by one, so that they wait in the customers' rows.
 	$node->safe_psql($db, join "\n", "SET lifecycle.clock = '$clock';",
 		map { "INSERT INTO shop.orders (customer, amount, placed_at) VALUES ('c" . $_ % 5 . "', 12.50, lifecycle.now());" } 1 .. 30);
@@ -108,6 +116,7 @@ new_shop($node, 'shop', clock => '2026-01-01', partitioned => 1);
 live('shop');
 $node->safe_psql('shop', "SELECT lifecycle.suppress('c39\@example.org')");
 my $dumped = told('shop');
+isnt($dumped->{$_}, '', "there is something in $_") for qw(scenario_version cap channel_pace variant);
 is_none($node, 'shop', "SELECT * FROM oracle.differences('$clock')", 'the original is right') or BAIL_OUT('nothing to compare with');
 for my $table (qw(customer purchase segment_history tier_history outbox outbox_volume lease suppression enrolment enrolment_step quarantine timer source inbox))
 {
