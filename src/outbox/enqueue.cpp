@@ -11,8 +11,8 @@ namespace {
 
 // The key says what the message is for, so it is the same whenever and however often it is made. What must not be sent to a
 // suppressed address is put into history at once: the step has been decided, and somebody will ask why nothing came.
-pg::Statement write_messages{
-    .sql = "INSERT INTO lifecycle.outbox (message_id, idempotency_key, customer_id, channel, recipient, scenario, anchor, step, variant, class, delivery,"
+constexpr char kWriteMessages[] =
+           "INSERT INTO lifecycle.outbox (message_id, idempotency_key, customer_id, channel, recipient, scenario, anchor, step, variant, class, delivery,"
            "                              priority, template, subject, locale, payload, created_at, due_at, expires_at, status, error, part)"
            " SELECT m.message_id, m.idempotency_key, m.customer_id, m.channel, m.recipient, m.scenario, m.anchor, m.step, m.variant, m.class, m.delivery,"
            "        m.priority, m.template, m.subject, m.locale, m.payload, $7, m.due_at, m.expires_at,"
@@ -35,14 +35,7 @@ pg::Statement write_messages{
            "                   FROM unnest($1, $2, $3, $4, $5, $6, $8, $9) AS u (customer_id, scenario, anchor, step, due_at, expires_at, variant, version)"
            "                   JOIN lifecycle.customer AS c USING (customer_id)"
            "                   JOIN lifecycle.scenario AS k ON k.name = u.scenario"
-           "                  CROSS JOIN LATERAL (SELECT s.* FROM lifecycle.step AS s WHERE u.version = 0 AND (s.scenario, s.position) = (u.scenario, u.step)"
-           "                                      UNION ALL"
-           "                                      SELECT s.* FROM lifecycle.steps_of(u.scenario, u.version) AS s WHERE u.version > 0 AND s.position = u.step) AS s"
-           "                   LEFT JOIN LATERAL (SELECT v.* FROM lifecycle.variant AS v"
-           "                                       WHERE u.version = 0 AND (v.scenario, v.position, v.name) = (u.scenario, u.step, u.variant)"
-           "                                      UNION ALL"
-           "                                      SELECT v.* FROM lifecycle.variants_of(u.scenario, u.version) AS v"
-           "                                       WHERE u.version > 0 AND (v.position, v.name) = (u.step, u.variant)) AS v ON true"
+           "                   %s"
            "                   CROSS JOIN LATERAL (SELECT coalesce(v.subject, s.subject) AS subject, coalesce(v.content, s.content) AS content) AS t"
            "                   LEFT JOIN lifecycle.tier AS r ON r.name = c.tier"
            "                   LEFT JOIN lifecycle.offer AS f ON f.name = coalesce(v.offer, s.offer)"
@@ -52,9 +45,33 @@ pg::Statement write_messages{
            "                                        WITH ORDINALITY AS k (locale, n) WHERE t.subject ? k.locale ORDER BY k.n LIMIT 1) AS l ON true"
            "                   LEFT JOIN LATERAL (SELECT k.locale FROM unnest(ARRAY[c.locale, split_part(replace(c.locale, '_', '-'), '-', 1), 'en'])"
            "                                        WITH ORDINALITY AS k (locale, n) WHERE t.content ? k.locale ORDER BY k.n LIMIT 1) AS m ON true)"
-           "             AS p) AS m",
-    .types = {TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT4ARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZOID,
-              TEXTARRAYOID, INT4ARRAYOID}};
+           "             AS p) AS m";
+
+// Where the steps are found: as they are now, which is nearly always, or in any version.
+constexpr char kPresentSteps[] =
+    "JOIN lifecycle.step AS s ON s.scenario = u.scenario AND s.position = u.step"
+    " LEFT JOIN lifecycle.variant AS v ON (v.scenario, v.position, v.name) = (u.scenario, u.step, u.variant)";
+constexpr char kStepsOfVersions[] =
+    "CROSS JOIN LATERAL (SELECT s.* FROM lifecycle.step AS s WHERE u.version = 0 AND (s.scenario, s.position) = (u.scenario, u.step)"
+    "                    UNION ALL"
+    "                    SELECT s.* FROM lifecycle.steps_of(u.scenario, u.version) AS s WHERE u.version > 0 AND s.position = u.step) AS s"
+    " LEFT JOIN LATERAL (SELECT v.* FROM lifecycle.variant AS v"
+    "                     WHERE u.version = 0 AND (v.scenario, v.position, v.name) = (u.scenario, u.step, u.variant)"
+    "                    UNION ALL"
+    "                    SELECT v.* FROM lifecycle.variants_of(u.scenario, u.version) AS v"
+    "                     WHERE u.version > 0 AND (v.position, v.name) = (u.step, u.variant)) AS v ON true";
+
+pg::Statement& write_messages(bool of_versions) {
+    static pg::Statement statements[2];
+    pg::Statement& statement = statements[of_versions ? 1 : 0];
+    if (statement.sql == nullptr) {
+        const char* sql = MemoryContextStrdup(TopMemoryContext, psprintf(kWriteMessages, of_versions ? kStepsOfVersions : kPresentSteps));
+        statement = {.sql = sql,
+                     .types = {TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT4ARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZOID,
+                               TEXTARRAYOID, INT4ARRAYOID}};
+    }
+    return statement;
+}
 
 // SKIP LOCKED: an order never waits for a mailer. What a mailer has locked is on its way already.
 pg::Statement cancel_messages{
@@ -108,6 +125,7 @@ pg::Statement say_goodbye{
 void write(const pg::Array<scenario::Message>& messages, Instant now) {
     pg::Array<Datum> customers, scenarios, anchors, steps, due, expires, variants, versions;
     pg::Array<bool> no_variant;
+    bool any_past = false;
     for (const scenario::Message& m : messages) {
         customers.push(m.customer);
         scenarios.push(m.scenario);
@@ -118,12 +136,13 @@ void write(const pg::Array<scenario::Message>& messages, Instant now) {
         variants.push(m.variant);
         no_variant.push(m.variant == 0);
         versions.push(Int32GetDatum(m.past_version));
+        any_past |= m.past_version > 0;
     }
     Datum args[] = {pg::text_array(customers.span()), pg::text_array(scenarios.span()), pg::text_array(anchors.span()),
                     pg::int4_array(steps.span()), pg::instant_array(due.span()), pg::instant_array(expires.span()),
                     TimestampTzGetDatum(now), pg::text_array(variants.span(), no_variant.data),
                     pg::int4_array(versions.span())};
-    write_messages.run(args);
+    write_messages(any_past).run(args);
     bool any_later = false;
     for (const scenario::Message& m : messages) any_later |= m.position > 1;
     if (any_later) supersede.run({args, 4});
