@@ -19,7 +19,6 @@ namespace lifecycle::loyalty {
 
 namespace {
 
-pg::Statement next_number{.sql = "SELECT 'lifecycle.points_entry_id_seq'::regclass::oid"};
 pg::Statement revise{
     .sql = "SELECT r.nth, r.points_paid FROM lifecycle.revise_points($1, $2, $3, $4, $5, $6, $7, $8) AS r",
     .types = {TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID, NUMERICARRAYOID, NUMERICARRAYOID, INT4ARRAYOID,
@@ -70,10 +69,7 @@ struct Writers {
         pg::written();
     }
     int64 number() {
-        if (!OidIsValid(sequence)) {
-            next_number.run();
-            sequence = DatumGetObjectId(pg::cell(0, 1).value);
-        }
+        if (!OidIsValid(sequence)) sequence = get_relname_relid("points_entry_id_seq", get_namespace_oid("lifecycle", false));
         return nextval_internal(sequence, false);
     }
 };
