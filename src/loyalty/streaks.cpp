@@ -26,8 +26,7 @@ pg::Statement read_rewarded{
 // As points_rule.event has it: "order:4 weeks"; the table's check keeps it well-formed.
 rules::Streak parse(std::string_view event) {
     rules::Streak streak{0, rules::Unit::month};
-    auto from = event.substr(event.find(':') + 1);
-    std::from_chars(from.data(), from.data() + from.size(), streak.length);
+    std::from_chars(event.data() + event.find(':') + 1, event.data() + event.size(), streak.length);
     if (event.ends_with(" days")) streak.unit = rules::Unit::day;
     if (event.ends_with(" weeks")) streak.unit = rules::Unit::week;
     return streak;
@@ -91,7 +90,7 @@ struct Comparison {
             if (!known || before->at != done[i]) add(event, key, done[i], known, false);
         });
         for (const Rewarded& r : rewarded) {
-            bool mine = r.key.starts_with(event) && r.key.substr(event.size()).starts_with(":");
+            bool mine = r.key.size() > event.size() && r.key.starts_with(event) && r.key[event.size()] == ':';
             if (mine && !r.complete && r.at != rules::kNever) add(event, r.key, r.at, true, true);
         }
     }
