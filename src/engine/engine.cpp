@@ -310,6 +310,10 @@ LIFECYCLE_FUNCTION(lifecycle_note_config_change) {
 
 // The statement trigger behind changed definitions of segments and tiers.
 LIFECYCLE_FUNCTION(lifecycle_definitions_changed) {
+    if (TRIGGER_FIRED_BEFORE(castNode(TriggerData, fcinfo->context)->tg_event)) {
+        if (!pg::restoring()) engine::work_off_due();
+        PG_RETURN_POINTER(nullptr);
+    }
     pg::config_changed();
     if (pg::restoring()) PG_RETURN_POINTER(nullptr);
     engine::definitions_changed();

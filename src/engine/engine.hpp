@@ -43,6 +43,8 @@ void replay_everybody();
 
 // Takes changed definitions to every customer: in this transaction if they are few, else in the background.
 void definitions_changed();
+// Before that: what time has brought until now is news by the old definitions, and the new ones are taken over in silence.
+void work_off_due();
 // The next batch of what goes on in the background; 0: there is nothing to do.
 int64 redefine_some();
 // Works out anew those of a locked batch that a changed definition has not reached yet. True: there were some, and rows have changed.

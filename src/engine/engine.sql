@@ -25,7 +25,7 @@ COMMENT ON COLUMN lifecycle.definition_change.after_id IS 'Internal: the custome
 CREATE FUNCTION lifecycle.definitions_changed() RETURNS trigger
     LANGUAGE c
     AS 'MODULE_PATHNAME', 'lifecycle_definitions_changed';
-COMMENT ON FUNCTION lifecycle.definitions_changed() IS 'Trigger of lifecycle.segment and lifecycle.tier: takes the new definition to every customer';
+COMMENT ON FUNCTION lifecycle.definitions_changed() IS 'Trigger of lifecycle.segment, lifecycle.tier and other definitions: before a change works off what is due, after it takes the new definition to every customer';
 
 CREATE FUNCTION lifecycle.segment_moved() RETURNS trigger
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -55,15 +55,27 @@ CREATE TRIGGER a_segment_truncated AFTER TRUNCATE ON lifecycle.segment
     FOR EACH STATEMENT EXECUTE FUNCTION lifecycle.segment_moved();
 CREATE TRIGGER a_segment_renamed AFTER UPDATE ON lifecycle.segment
     FOR EACH ROW WHEN (OLD.name IS DISTINCT FROM NEW.name) EXECUTE FUNCTION lifecycle.segment_moved();
+CREATE TRIGGER definitions_change BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON lifecycle.segment
+    FOR EACH STATEMENT EXECUTE FUNCTION lifecycle.definitions_changed();
 CREATE TRIGGER definitions_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON lifecycle.segment
+    FOR EACH STATEMENT EXECUTE FUNCTION lifecycle.definitions_changed();
+CREATE TRIGGER definitions_change BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON lifecycle.rfm_threshold
     FOR EACH STATEMENT EXECUTE FUNCTION lifecycle.definitions_changed();
 CREATE TRIGGER definitions_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON lifecycle.rfm_threshold
     FOR EACH STATEMENT EXECUTE FUNCTION lifecycle.definitions_changed();
+CREATE TRIGGER definitions_change BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON lifecycle.tier
+    FOR EACH STATEMENT EXECUTE FUNCTION lifecycle.definitions_changed();
 CREATE TRIGGER definitions_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON lifecycle.tier
+    FOR EACH STATEMENT EXECUTE FUNCTION lifecycle.definitions_changed();
+CREATE TRIGGER definitions_change BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON lifecycle.tier_version
     FOR EACH STATEMENT EXECUTE FUNCTION lifecycle.definitions_changed();
 CREATE TRIGGER definitions_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON lifecycle.tier_version
     FOR EACH STATEMENT EXECUTE FUNCTION lifecycle.definitions_changed();
+CREATE TRIGGER definitions_change BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON lifecycle.loyalty_program
+    FOR EACH STATEMENT EXECUTE FUNCTION lifecycle.definitions_changed();
 CREATE TRIGGER definitions_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON lifecycle.loyalty_program
+    FOR EACH STATEMENT EXECUTE FUNCTION lifecycle.definitions_changed();
+CREATE TRIGGER definitions_change BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON lifecycle.shop
     FOR EACH STATEMENT EXECUTE FUNCTION lifecycle.definitions_changed();
 CREATE TRIGGER definitions_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON lifecycle.shop
     FOR EACH STATEMENT EXECUTE FUNCTION lifecycle.definitions_changed();

@@ -83,6 +83,25 @@ int64 redefine_some() {
     return static_cast<int64>(some.size()) + (finished ? 1 : 0);
 }
 
+void work_off_due() {
+    ErrorData* error = pg::protect([] {
+        bool more = true;
+        for (int64 done = 0; more && done < pg::settings.redefine_at_once;) {
+            pg::as_owner([&] {
+                pg::open_spi();
+                auto due = customer::lock_due(pg::now(), kCustomersPerBatch);
+                bring_up_to_date(due, {});
+                more = !due.empty();
+                done += static_cast<int64>(due.size());
+                pg::close_spi();
+            });
+            CHECK_FOR_INTERRUPTS();
+        }
+    });
+    // Whatever is wrong, the change may be what mends it.
+    if (error != nullptr) ereport(WARNING, errcode(error->sqlerrcode), errmsg("what was due could not be worked off first: %s", error->message));
+}
+
 void definitions_changed() {
     bool at_once = true;
     pg::as_owner([&] {
