@@ -204,7 +204,7 @@ my $config = $node->safe_psql('year', <<~'SQL');
 	    'scenarios', (SELECT jsonb_agg(jsonb_build_object('name', s.name, 'trigger', split_part(s.trigger, ':', 1), 'argument', split_part(s.trigger, ':', 2),
 	            'goal', s.goal, 'exit_when', s.exit_when, 'exclusion', s.exclusion, 'reentry', s.reentry,
 	            'every', CASE WHEN s.reentry LIKE 'every %' THEN sim.span(substr(s.reentry, 7)::interval) END,
-	            'max_age', sim.span(s.max_age), 'holdout', (s.holdout * 10000)::int,
+	            'max_age', sim.span(s.max_age), 'holdout', (s.holdout * 10000)::int, 'priority', s.priority,
 	            'steps', (SELECT jsonb_agg(jsonb_build_object('position', t.position, 'counts_from', t.counts_from, 'delay', sim.span(t.delay), 'not_after', sim.span(t.not_after),
 	                    'condition', t.condition, 'channel', t.channel, 'class', t.class,
 	                    'window', jsonb_build_array(coalesce(sim.minute(t.send_from), 0), coalesce(sim.minute(t.send_until), 1440),

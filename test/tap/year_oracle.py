@@ -196,11 +196,13 @@ class Customer:
                 if add(at, s["max_age"], self.zone) >= t:
                     self.admit(s, anchor, at, fresh)
         concerned = self.active() and (facts or self.woken_at <= t)
-        older = sorted(self.active(), key=lambda e: (e.scenario["name"], e.anchor)) if concerned else []
+        older = self.active() if concerned else []
         if concerned or self.woken_at <= t:
             self.woken_at = NEVER
         self.pass_sent, messages = [], []
-        for e in fresh + older:
+        # By priority, then who has been due for longer: a cap may leave room for one.
+        turns = [(-e.scenario["priority"], e.at, e) for e in fresh] + [(-e.scenario["priority"], e.due, e) for e in older]
+        for _, _, e in sorted(turns, key=lambda turn: (turn[:2], turn[2].scenario["name"], turn[2].anchor)):
             self.run(e, t, e in fresh, facts, orders_in, messages)
         self.enrolments += fresh
         self.woken_at = min([self.woken_at, self.next_start(t)] + [e.due for e in (self.active() if concerned else [f for f in fresh if f.status == "active"])])
