@@ -1,8 +1,15 @@
--- pg_lifecycle as the README installs it: the playbook's tiers and segments are on, its scenarios stay drafts.
+-- pg_lifecycle as the README installs it: the playbook's tiers and segments are on, its scenarios stay drafts. psql variable whole_playbook:
+-- false leaves the segments of dimension lifecycle, which is what the rivals come nearest to.
 
 CREATE EXTENSION pg_lifecycle;
 
 SELECT lifecycle.install_playbook();
+
+\if :whole_playbook
+\else
+DELETE FROM lifecycle.segment WHERE name LIKE 'remarketing%';    -- they name others
+DELETE FROM lifecycle.segment WHERE dimension IS DISTINCT FROM 'lifecycle';
+\endif
 
 SELECT lifecycle.attach(
   source  => 'public.orders',

@@ -11,7 +11,7 @@ DURATION=${DURATION:-8}           # of one pgbench run, in seconds (bash keeps S
 CLIENTS=${CLIENTS:-8}
 BACKFILL=${BACKFILL:-1000000}     # orders that are there before the table is attached, ten for each customer
 BENCHES=${BENCHES:-bulk copy single update backfill}
-CONTENDERS=${CONTENDERS:-bare row_trigger statement_trigger pg_lifecycle}
+CONTENDERS=${CONTENDERS:-bare row_trigger statement_trigger pg_lifecycle whole_playbook}
 PRELOAD=${PRELOAD-pg_lifecycle}    # with its worker, as in production; empty: nothing
 BENCH_USER=${BENCH_USER:-postgres} # who runs the server when we are root, whom it refuses
 PG_CONFIG=${PG_CONFIG:-pg_config}
@@ -84,7 +84,8 @@ attach() {  # contender, database
     bare) ;;
     row_trigger) sql "$2" -v each=row -f "$here/rivals.sql" ;;
     statement_trigger) sql "$2" -v each=statement -f "$here/rivals.sql" ;;
-    pg_lifecycle) sql "$2" -o /dev/null -f "$here/lifecycle.sql" ;;
+    pg_lifecycle) sql "$2" -o /dev/null -v whole_playbook=false -f "$here/lifecycle.sql" ;;
+    whole_playbook) sql "$2" -o /dev/null -v whole_playbook=true -f "$here/lifecycle.sql" ;;
     *) say "unknown contender: $1"; exit 2 ;;
   esac
 }
@@ -95,7 +96,7 @@ check() {  # contender, database
   ordered="SELECT count(DISTINCT customer_id), count(*), coalesce(sum(amount), 0) FROM orders"
   case $1 in
     bare | copy_and_insert) return ;;
-    pg_lifecycle) known="SELECT count(*), coalesce(sum(order_count), 0), coalesce(sum(revenue), 0) FROM lifecycle.customer" ;;
+    pg_lifecycle | whole_playbook) known="SELECT count(*), coalesce(sum(order_count), 0), coalesce(sum(revenue), 0) FROM lifecycle.customer" ;;
     *) known="SELECT count(*), coalesce(sum(order_count), 0), coalesce(sum(revenue), 0) FROM customer" ;;
   esac
   if [ -n "$(sql "$2" -c "$ordered EXCEPT $known")" ]; then
