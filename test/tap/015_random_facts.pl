@@ -12,7 +12,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $histories = $ENV{LIFECYCLE_HISTORIES} || 4;
-my $seed = $ENV{LIFECYCLE_SEED} || ($ENV{CI} ? 20_260_302 : (time ^ ($$ << 8)) % 1_000_000);
+my $seed = seed(20_260_302);
 my $rounds = 8;
 my $sessions = 3;
 my $clock;
@@ -20,7 +20,6 @@ my $clock;
 sub script { return "SET lifecycle.clock = '$clock';\n" . join '', map { chance(0.1) ? "SELECT lifecycle.tick();\n" : transaction() } 1 .. 5 + rand 8; }
 
 my $node = new_cluster('facts', conf => 'lifecycle.worker = off');
-diag("LIFECYCLE_SEED=$seed");
 for my $history (1 .. $histories)
 {
 	srand($seed + $history - 1);

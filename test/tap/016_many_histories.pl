@@ -12,7 +12,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $histories = 500 * ($ENV{LIFECYCLE_HISTORIES} || 4);
-my $seed = $ENV{LIFECYCLE_SEED} || ($ENV{CI} ? 20_260_303 : (time ^ ($$ << 8)) % 1_000_000);
+my $seed = seed(20_260_303);
 my $parts = 4;
 my %settings = (
 	statement => "lifecycle.settle = 'statement'",
@@ -20,7 +20,6 @@ my %settings = (
 	row       => 'session_replication_role = replica');
 
 my $node = new_cluster('many', conf => "lifecycle.worker = off\nfsync = off");
-diag("LIFECYCLE_SEED=$seed");
 for my $mode (qw(sync async))
 {
 	my $clock = '2026-01-01 00:00:00+00';

@@ -13,10 +13,9 @@ use Test::More;
 use Time::HiRes qw(time sleep);
 
 my $rounds = $ENV{LIFECYCLE_ROUNDS} || 8;
-my $seed = $ENV{LIFECYCLE_SEED} || ($ENV{CI} ? 20_260_301 : (time ^ ($$ << 8)) % 1_000_000);
+my $seed = seed(20_260_301);
 my $sessions = 4;
 srand($seed);
-diag("LIFECYCLE_SEED=$seed");
 
 my $node = new_cluster('loyalty', conf => "fsync = on\nlifecycle.worker = off\nmax_connections = 100");
 my $db = 'shop';
@@ -69,8 +68,6 @@ $node->safe_psql($db, <<~SQL);
 	    IF FOUND THEN PERFORM lifecycle.redeem_points(o.customer, points, which::text); END IF;
 	END \$\$;
 	SQL
-
-sub pick { return $_[ int rand @_ ]; }
 
 # Of these, the last two are given points by hand, too.
 my @customers = qw(c1 c2 c3 c4 c5 c6);

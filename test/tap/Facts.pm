@@ -6,14 +6,12 @@ use strict;
 use warnings FATAL => 'all';
 
 use Exporter 'import';
-our @EXPORT = qw(pick chance transaction create_shop attach_shop begin_history);
+use Lifecycle qw(pick chance);
+our @EXPORT = qw(transaction create_shop attach_shop begin_history);
 
 # Histories that share the tables have customers and orders of their own, by number; the one that is alone may empty a table.
 my ($number, $alone);
 sub begin_history { ($number, $alone) = @_; return; }
-
-sub pick { return $_[ int rand @_ ]; }
-sub chance { return rand() < $_[0]; }
 
 sub customer { return chance(0.05) ? 'NULL' : "'h$number-" . pick(qw(c1 c2 c3 c4 C1)) . "'"; }
 sub order { return $number * 100 + 1 + int rand 40; }

@@ -12,11 +12,23 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(sleep time);
 
-our @EXPORT = qw(new_cluster new_shop new_quick_shop lines is_none eventually script_session finish_session kill_server $patience);
+our @EXPORT = qw(new_cluster new_shop new_quick_shop lines is_none eventually script_session finish_session kill_server seed pick chance $patience);
 
 our $patience = 60;    # seconds that anything may take
 
 my $oracle = dirname(__FILE__) . '/oracle.sql';
+
+# The seed of a random test. Every run draws its own; continuous integration repeats one, so that it fails for what a change did and nothing else.
+sub seed
+{
+	my ($of_ci) = @_;
+	my $seed = $ENV{LIFECYCLE_SEED} || ($ENV{CI} ? $of_ci : (CORE::time ^ ($$ << 8)) % 1_000_000);
+	diag("LIFECYCLE_SEED=$seed");
+	return $seed;
+}
+
+sub pick { return $_[ int rand @_ ]; }
+sub chance { return rand() < $_[0]; }
 
 # A started cluster with the module preloaded; `conf` is added to its configuration.
 sub new_cluster
