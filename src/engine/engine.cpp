@@ -201,20 +201,24 @@ void bring_up_to_date(std::span<const std::string_view> customers, Options optio
     run_stages(batch);
 }
 
+int64 work_off_some(int limit) {
+    auto due = customer::lock_due(pg::now(), limit);
+    bring_up_to_date(due, {});
+    return static_cast<int64>(due.size());
+}
+
 int64 tick_once(int limit) {
     int64 done = 0;
     pg::as_owner([&] {
         pg::open_spi();
-        auto due = customer::lock_due(pg::now(), limit);
-        bring_up_to_date(due, {});
-        if (due.empty()) {
+        done = work_off_some(limit);
+        if (done == 0) {
             outbox::tidy();
             segment::tidy();
             loyalty::tidy_coupons();
             settle_referrals.run();
+            done = redefine_some();
         }
-        done = static_cast<int64>(due.size());
-        if (due.empty()) done = redefine_some();
         pg::close_spi();
     });
     return done;

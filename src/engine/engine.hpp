@@ -31,6 +31,8 @@ void bring_up_to_date(std::span<const std::string_view> customers, Options optio
 
 // One batch, of at most `limit`, of customers for whom time has made something due. Returns how many there were.
 int64 tick_once(int limit);
+// Of it, only the customers of whom something is due; between open_spi() and close_spi().
+int64 work_off_some(int limit);
 // Counts the products of some orders whose lines have changed, for recommendations. Returns how many orders; 0: nothing is left.
 int64 fold_baskets();
 // When to look again: the earliest timer, or sooner while mailers are at work; kNever.

@@ -85,14 +85,11 @@ int64 redefine_some() {
 
 void work_off_due() {
     ErrorData* error = pg::protect([] {
-        bool more = true;
-        for (int64 done = 0; more && done < pg::settings.redefine_at_once;) {
+        int64 some = 1;
+        for (int64 done = 0; some > 0 && done < pg::settings.redefine_at_once; done += some) {
             pg::as_owner([&] {
                 pg::open_spi();
-                auto due = customer::lock_due(pg::now(), kCustomersPerBatch);
-                bring_up_to_date(due, {});
-                more = !due.empty();
-                done += static_cast<int64>(due.size());
+                some = work_off_some(kCustomersPerBatch);
                 pg::close_spi();
             });
             CHECK_FOR_INTERRUPTS();

@@ -42,7 +42,7 @@ pg::Statement send_messages{
     .sql = "WITH due AS MATERIALIZED (SELECT o.message_id, o.customer_id, o.part, CASE WHEN o.expires_at <= $2 THEN 'expired' ELSE lifecycle.gate(o) END AS reason"
            "   FROM lifecycle.outbox AS o WHERE o.part < 1000 AND o.customer_id = ANY ($1) AND o.status = 'pending' AND o.due_at + interval '0' <= $2"
            "    FOR UPDATE SKIP LOCKED)"
-           " UPDATE lifecycle.outbox AS o SET status = CASE d.reason WHEN 'expired' THEN 'expired' ELSE CASE WHEN d.reason IS NULL THEN 'sent' ELSE 'cancelled' END END"
+           " UPDATE lifecycle.outbox AS o SET status = CASE WHEN d.reason IS NULL THEN 'sent' WHEN d.reason = 'expired' THEN 'expired' ELSE 'cancelled' END"
            "   FROM due AS d WHERE o.part < 1000 AND o.part = d.part AND o.message_id = d.message_id AND o.customer_id = d.customer_id",
     .types = {TEXTARRAYOID, TIMESTAMPTZOID}};
 pg::Statement read_sent{
