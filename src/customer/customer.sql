@@ -91,7 +91,7 @@ CREATE TABLE lifecycle.customer (
     tier_valid_until    timestamptz,
     tier_missing        numeric,
     CONSTRAINT customer_pkey PRIMARY KEY (customer_id)
-) USING heap WITH (fillfactor = 80);
+) USING heap WITH (fillfactor = 60);
 CREATE INDEX customer_email_idx ON lifecycle.customer (email) WHERE email IS NOT NULL;
 COMMENT ON TABLE lifecycle.customer IS 'One row for each customer, kept up to date in the transactions that change the facts';
 COMMENT ON COLUMN lifecycle.customer.customer_id IS 'The shop''s own id of the customer, as text';

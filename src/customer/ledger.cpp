@@ -183,29 +183,21 @@ void keep_recent(Row& row, std::span<const Fact> orders) {
 
 // One more order into the customer's row. False: it has to go to the ledger itself.
 bool add_recent(Row& row, const Fact& order, pg::TableWriter*& ledger, std::string_view customer) {
-    pg::Elements ids{}, at{}, amounts{};
-    if (!row.nulls[kRecentIds]) {
-        if (DatumGetInt32(row.values[kRecentSource]) != order.source_id) return false;
-        ids = pg::elements_of(row.values[kRecentIds]);
-    }
-    if (ids.count == static_cast<int>(kRecentOrders)) {
+    size_t waiting = row.nulls[kRecentIds] ? 0 : pg::length_of(row.values[kRecentIds]);
+    if (waiting > 0 && DatumGetInt32(row.values[kRecentSource]) != order.source_id) return false;
+    if (waiting == kRecentOrders) {
         write_run(ledger_writer(ledger), customer, recent_orders(row).purchases);
-        ids.count = 0;
-    } else if (ids.count > 0) {
-        at = pg::elements_of(row.values[kRecentAt]);
-        amounts = pg::elements_of(row.values[kRecentAmounts]);
+        waiting = 0;
     }
-    Datum more_ids[kRecentOrders];
-    Datum more_at[kRecentOrders];
-    Datum more_amounts[kRecentOrders];
-    size_t n = static_cast<size_t>(ids.count);
-    std::copy(ids.values, ids.values + n, more_ids);
-    std::copy(at.values, at.values + n, more_at);
-    std::copy(amounts.values, amounts.values + n, more_amounts);
-    more_ids[n] = pg::to_datum(order.id);
-    more_at[n] = TimestampTzGetDatum(order.at);
-    more_amounts[n] = order.amount_datum;
-    set_recent(row, order.source_id, n + 1, more_ids, more_at, more_amounts);
+    Datum id = pg::to_datum(order.id);
+    Datum at = TimestampTzGetDatum(order.at);
+    if (waiting == 0) {
+        set_recent(row, order.source_id, 1, &id, &at, &order.amount_datum);
+        return true;
+    }
+    row.set(kRecentIds, pg::appended(row.values[kRecentIds], id));
+    row.set(kRecentAt, pg::appended(row.values[kRecentAt], at));
+    row.set(kRecentAmounts, pg::appended(row.values[kRecentAmounts], order.amount_datum));
     return true;
 }
 

@@ -111,18 +111,20 @@ namespace {
 // READ COMMITTED looks at the present, as a statement of its own would.
 Snapshot present() { return IsolationUsesXactSnapshot() ? GetTransactionSnapshot() : GetLatestSnapshot(); }
 
-// Room for this much more on a page and there is no need to tidy it yet.
-constexpr Size kCrowded = 1200;
+// By how much a row may grow from one version to the next and still find room on a page that is not crowded.
+constexpr Size kGrowth = 128;
 
 // The version of the row at `tid` (the head of a chain of versions) that the snapshot sees. The executor would prune the page on
-// every visit, one dead version at a time; an order's path has no time for that and waits until several have come together.
+// every visit, one dead version at a time; an order's path has no time for that and waits until the next version would find no room.
 bool find_version(Relation relation, ItemPointer tid, Snapshot snapshot) {
     Buffer buffer = ReadBuffer(relation, ItemPointerGetBlockNumber(tid));
-    if (PageGetHeapFreeSpace(BufferGetPage(buffer)) < kCrowded) heap_page_prune_opt(relation, buffer);
     LockBuffer(buffer, BUFFER_LOCK_SHARE);
     HeapTupleData tuple;
     bool found = heap_hot_search_buffer(tid, relation, buffer, snapshot, &tuple, nullptr, true);
-    UnlockReleaseBuffer(buffer);
+    bool crowded = found && PageGetHeapFreeSpace(BufferGetPage(buffer)) < tuple.t_len + kGrowth;
+    LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
+    if (crowded) heap_page_prune_opt(relation, buffer);  // what the snapshot sees stays where it is
+    ReleaseBuffer(buffer);
     return found;
 }
 

@@ -4,45 +4,76 @@ namespace lifecycle::pg {
 
 namespace {
 
-Datum make_array(std::span<const Datum> elements, const bool* nulls, Oid type, int16 length, bool by_value, char align) {
+struct Layout {
+    int16 length;
+    bool by_value;
+    char align;
+};
+
+// Those of an order's path without a look at the catalog.
+Layout layout_of(Oid type) {
+    switch (type) {
+        case TEXTOID:
+        case NUMERICOID: return {-1, false, TYPALIGN_INT};
+        case TIMESTAMPTZOID: return {8, FLOAT8PASSBYVAL, TYPALIGN_DOUBLE};
+        case INT4OID: return {4, true, TYPALIGN_INT};
+    }
+    Layout layout;
+    get_typlenbyvalalign(type, &layout.length, &layout.by_value, &layout.align);
+    return layout;
+}
+
+Datum make_array(Oid type, std::span<const Datum> elements, const bool* nulls) {
     int dims = static_cast<int>(elements.size());
     int lower = 1;
     if (dims == 0) return PointerGetDatum(construct_empty_array(type));
+    Layout layout = layout_of(type);
     return PointerGetDatum(construct_md_array(const_cast<Datum*>(elements.data()), const_cast<bool*>(nulls), 1, &dims,
-                                              &lower, type, length, by_value, align));
+                                              &lower, type, layout.length, layout.by_value, layout.align));
 }
 
 }  // namespace
 
-Datum text_array(std::span<const Datum> elements, const bool* nulls) {
-    return make_array(elements, nulls, TEXTOID, -1, false, TYPALIGN_INT);
-}
-Datum instant_array(std::span<const Datum> elements, const bool* nulls) {
-    return make_array(elements, nulls, TIMESTAMPTZOID, 8, FLOAT8PASSBYVAL, TYPALIGN_DOUBLE);
-}
-Datum numeric_array(std::span<const Datum> elements) {
-    return make_array(elements, nullptr, NUMERICOID, -1, false, TYPALIGN_INT);
-}
-Datum int4_array(std::span<const Datum> elements) {
-    return make_array(elements, nullptr, INT4OID, 4, true, TYPALIGN_INT);
-}
-Datum array_of(Oid type, std::span<const Datum> elements, const bool* nulls) {
-    int16 length;
-    bool by_value;
-    char align;
-    get_typlenbyvalalign(type, &length, &by_value, &align);
-    return make_array(elements, nulls, type, length, by_value, align);
-}
+Datum text_array(std::span<const Datum> elements, const bool* nulls) { return make_array(TEXTOID, elements, nulls); }
+Datum instant_array(std::span<const Datum> elements, const bool* nulls) { return make_array(TIMESTAMPTZOID, elements, nulls); }
+Datum numeric_array(std::span<const Datum> elements) { return make_array(NUMERICOID, elements, nullptr); }
+Datum int4_array(std::span<const Datum> elements) { return make_array(INT4OID, elements, nullptr); }
+Datum array_of(Oid type, std::span<const Datum> elements, const bool* nulls) { return make_array(type, elements, nulls); }
 
 Elements elements_of(Datum array) {
     ArrayType* a = DatumGetArrayTypeP(array);
-    int16 length;
-    bool by_value;
-    char align;
-    get_typlenbyvalalign(ARR_ELEMTYPE(a), &length, &by_value, &align);
+    Layout layout = layout_of(ARR_ELEMTYPE(a));
     Elements e{};
-    deconstruct_array(a, ARR_ELEMTYPE(a), length, by_value, align, &e.values, &e.nulls, &e.count);
+    deconstruct_array(a, ARR_ELEMTYPE(a), layout.length, layout.by_value, layout.align, &e.values, &e.nulls, &e.count);
     return e;
+}
+
+size_t length_of(Datum array) {
+    ArrayType* a = DatumGetArrayTypeP(array);
+    return static_cast<size_t>(ArrayGetNItems(ARR_NDIM(a), ARR_DIMS(a)));
+}
+
+Datum appended(Datum array, Datum element) {
+    ArrayType* a = DatumGetArrayTypeP(array);
+    Assert(ARR_NDIM(a) == 1 && !ARR_HASNULL(a));
+    Layout layout = layout_of(ARR_ELEMTYPE(a));
+    // An array ends aligned, so that what it holds can be copied as it stands.
+    Size before = VARSIZE(a);
+    bool varying = layout.length == -1;
+    if (varying) element = PointerGetDatum(PG_DETOAST_DATUM(element));
+    Size length = varying ? VARSIZE(DatumGetPointer(element)) : static_cast<Size>(layout.length);
+    Size after = before + att_align_nominal(length, layout.align);
+    auto* longer = static_cast<char*>(palloc0(after));
+    memcpy(longer, a, before);
+    if (layout.by_value) {
+        store_att_byval(longer + before, element, layout.length);
+    } else {
+        memcpy(longer + before, DatumGetPointer(element), length);
+    }
+    auto* result = reinterpret_cast<ArrayType*>(longer);
+    SET_VARSIZE(result, after);
+    ++ARR_DIMS(result)[0];
+    return PointerGetDatum(result);
 }
 
 }  // namespace lifecycle::pg
