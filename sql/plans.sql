@@ -20,5 +20,19 @@ SELECT relname, seq_tup_read + idx_tup_fetch AS rows_read
 COMMIT;
 SELECT count(*), sum(order_count) FROM lifecycle.customer;
 
+-- Whether somebody with the same address has bought is looked up for each message that is claimed, not searched for among all customers.
+UPDATE lifecycle.scenario SET status = 'active' WHERE name = 'win_back';
+SELECT lifecycle.track('friend' || n, 'customer', jsonb_build_object('email', 'friend' || n || '@example.org')) FROM generate_series(1, 500) AS n \g /dev/null
+SELECT lifecycle.track('friend' || n, 'consent', '{"channel": "email", "status": "granted"}') FROM generate_series(1, 500) AS n \g /dev/null
+SELECT lifecycle.track('friend' || n, 'order', jsonb_build_object('order', n, 'amount', 10, 'placed_at', lifecycle.now())) FROM generate_series(1, 500) AS n \g /dev/null
+SET lifecycle.clock = '2026-05-01 12:00+00';
+SELECT lifecycle.tick() \g /dev/null
+BEGIN;
+SELECT count(*) FROM lifecycle.claim(500);
+SELECT relname, seq_tup_read + idx_tup_fetch AS rows_read
+  FROM pg_stat_xact_user_tables
+ WHERE schemaname = 'lifecycle' AND relname = 'customer' AND seq_tup_read + idx_tup_fetch > 10 * 500;
+COMMIT;
+
 DROP EXTENSION pg_lifecycle CASCADE;
 DROP TABLE orders;

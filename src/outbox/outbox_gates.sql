@@ -41,11 +41,12 @@ COMMENT ON FUNCTION lifecycle.address_key(text) IS 'Internal: what caps that cou
 CREATE FUNCTION lifecycle.bought_elsewhere(customer_id text, address text, since timestamptz, until timestamptz) RETURNS boolean
     LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
     AS $$
+    -- With its collation said: an argument takes that of whatever the caller compares, and with "C" the index on email is not found.
     SELECT EXISTS (SELECT FROM lifecycle.customer AS c
                     WHERE c.customer_id IN (address, lower(address)) AND c.customer_id <> bought_elsewhere.customer_id
                       AND c.last_order_at >= since AND c.last_order_at < until)
         OR EXISTS (SELECT FROM lifecycle.customer AS c
-                    WHERE c.email IN (address, lower(address)) AND c.customer_id <> bought_elsewhere.customer_id
+                    WHERE c.email IN (address COLLATE "default", lower(address COLLATE "default")) AND c.customer_id <> bought_elsewhere.customer_id
                       AND c.last_order_at >= since AND c.last_order_at < until)
 $$;
 COMMENT ON FUNCTION lifecycle.bought_elsewhere(text, text, timestamptz, timestamptz) IS 'Internal: whether somebody else with this e-mail address, a guest by that id or another account, has ordered in that time';
