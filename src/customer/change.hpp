@@ -43,7 +43,7 @@ enum Column : int {
     kCustomerId, kEmail, kPhone, kFirstName, kLastName, kLocale, kTimeZone, kBirthday, kCreatedAt, kTags, kAttributes,
     kEmailConsent, kSmsConsent, kPushConsent, kAdsConsent,
     kFirstOrderAt, kPreviousOrderAt, kLastOrderAt, kOrderCount, kRevenue, kAverageOrderValue,
-    kLastSentAt, kLastOpenAt, kLastClickAt, kLastVisitAt, kLastActivityAt,
+    kFirstSentAt, kLastSentAt, kLastOpenAt, kLastClickAt, kLastVisitAt, kLastActivityAt,
     kCartId, kCartValue, kCartUpdatedAt, kPoints, kTier, kTierSince, kTierSpend, kLifecycle, kEngagement, kNextChangeAt,
     kSegmentIds, kSegmentSince, kAsOf, kLedgerAt, kNextFactAt, kEnrolmentDueAt, kOpenEnrolments, kTimerAt,
     kRecentSource, kRecentIds, kRecentAt, kRecentAmounts, kHasLog, kTouchedAt, kLoyaltyDueAt, kTierValidUntil, kTierMissing,
@@ -89,12 +89,14 @@ struct Row {
     }
 };
 
-// The latest signs of life other than orders, up to some instant; kBeginning: none.
+// The latest signs of life other than orders, up to some instant, and what was sent to the customer; kBeginning: none.
 struct Touches {
     Instant open = rules::kBeginning;
     Instant click = rules::kBeginning;
     Instant visit = rules::kBeginning;
     Instant other = rules::kBeginning;  // cart, review, wishlist, referral
+    Instant sent = rules::kBeginning;        // no sign of life, but a predicate may ask
+    Instant first_sent = rules::kBeginning;
 
     bool operator==(const Touches&) const = default;
 };

@@ -57,6 +57,7 @@ CREATE TABLE lifecycle.customer (
     order_count         bigint NOT NULL DEFAULT 0,
     revenue             numeric NOT NULL DEFAULT 0,
     average_order_value numeric,
+    first_sent_at       timestamptz,
     last_sent_at        timestamptz,
     last_open_at        timestamptz,
     last_click_at       timestamptz,
@@ -115,7 +116,8 @@ COMMENT ON COLUMN lifecycle.customer.last_order_at IS 'When the last order was p
 COMMENT ON COLUMN lifecycle.customer.order_count IS 'Number of orders';
 COMMENT ON COLUMN lifecycle.customer.revenue IS 'Orders less refunds';
 COMMENT ON COLUMN lifecycle.customer.average_order_value IS 'revenue / order_count; NULL without orders';
-COMMENT ON COLUMN lifecycle.customer.last_sent_at IS 'When a message was last sent';
+COMMENT ON COLUMN lifecycle.customer.first_sent_at IS 'When a message by e-mail, SMS or push was first sent, as far as is known; the tick keeps it';
+COMMENT ON COLUMN lifecycle.customer.last_sent_at IS 'When one was last sent';
 COMMENT ON COLUMN lifecycle.customer.last_open_at IS 'When a message was last opened';
 COMMENT ON COLUMN lifecycle.customer.last_click_at IS 'When a link in a message was last clicked';
 COMMENT ON COLUMN lifecycle.customer.last_visit_at IS 'When the shop was last visited';

@@ -52,10 +52,10 @@ CREATE TABLE lifecycle.engagement (
     message     text
 ) USING heap;
 CREATE INDEX engagement_customer_id_idx ON lifecycle.engagement (customer_id, type, occurred_at);
-COMMENT ON TABLE lifecycle.engagement IS 'What customers did with messages, and visits to the shop';
+COMMENT ON TABLE lifecycle.engagement IS 'What was sent to customers and what they did with it, and visits to the shop';
 COMMENT ON COLUMN lifecycle.engagement.customer_id IS 'The customer';
-COMMENT ON COLUMN lifecycle.engagement.source_id IS 'The source (lifecycle.source) that said it; 0: lifecycle.track()';
-COMMENT ON COLUMN lifecycle.engagement.type IS 'open, click, visit, bounce or complaint';
+COMMENT ON COLUMN lifecycle.engagement.source_id IS 'The source (lifecycle.source) that said it; 0: lifecycle.track(), -1: lifecycle.outbox';
+COMMENT ON COLUMN lifecycle.engagement.type IS 'sent, open, click, visit, bounce or complaint';
 COMMENT ON COLUMN lifecycle.engagement.occurred_at IS 'When';
 COMMENT ON COLUMN lifecycle.engagement.message IS 'The message it is about';
 

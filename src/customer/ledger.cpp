@@ -265,7 +265,8 @@ const Touches kUntouched{};
 const Touches* touches_of(const Row& row) {
     auto* touches = static_cast<Touches*>(palloc(sizeof(Touches)));
     *touches = {row.instant(kLastOpenAt, rules::kBeginning), row.instant(kLastClickAt, rules::kBeginning),
-                row.instant(kLastVisitAt, rules::kBeginning), row.instant(kTouchedAt, rules::kBeginning)};
+                row.instant(kLastVisitAt, rules::kBeginning), row.instant(kTouchedAt, rules::kBeginning),
+                row.instant(kLastSentAt, rules::kBeginning), row.instant(kFirstSentAt, rules::kBeginning)};
     return touches;
 }
 
@@ -273,6 +274,7 @@ const Touches* after(const Touches* before, const Happening& touch) {
     auto* touches = static_cast<Touches*>(palloc(sizeof(Touches)));
     *touches = *before;
     touches->*sort_of_touch(touch.kind, touch.id) = touch.at;
+    if (touches->first_sent == rules::kBeginning) touches->first_sent = touches->sent;
     return touches;
 }
 
@@ -428,6 +430,8 @@ void show(Row& row, const rules::PurchaseNumbers& numbers, const Touches& touche
     row.set_instant(kLastClickAt, touches.click);
     row.set_instant(kLastVisitAt, touches.visit);
     row.set_instant(kTouchedAt, touches.other);
+    row.set_instant(kFirstSentAt, touches.first_sent);
+    row.set_instant(kLastSentAt, touches.sent);
     Instant order = numbers.order_count > 0 ? numbers.last_order_at : rules::kBeginning;
     row.set_instant(kLastActivityAt, std::max({order, touches.open, touches.click, touches.visit, touches.other}));
     row.set(kOrderCount, Int64GetDatum(numbers.order_count));

@@ -170,7 +170,11 @@ std::string_view id_of(const Fact& fact) { return pg::view(fact.fields[0]); }
 bool earlier(const Happening& a, const Happening& b) { return a.at < b.at; }
 
 Column column_of(Instant Touches::* sort) {
-    return sort == &Touches::open ? kLastOpenAt : sort == &Touches::click ? kLastClickAt : sort == &Touches::visit ? kLastVisitAt : kTouchedAt;
+    return sort == &Touches::open    ? kLastOpenAt
+           : sort == &Touches::click ? kLastClickAt
+           : sort == &Touches::visit ? kLastVisitAt
+           : sort == &Touches::sent  ? kLastSentAt
+                                     : kTouchedAt;
 }
 
 // Whether taking back a sign of life takes back the latest of its sort. What was not the latest has been, and its going (a cart that changed
@@ -232,7 +236,11 @@ void remember(Change& change, bool fell_due, uint64 n) {
 Instant Touches::* sort_of_touch(FactKind kind, std::string_view id) {
     switch (kind) {
         case FactKind::engagement:
-            return id == "open" ? &Touches::open : id == "click" ? &Touches::click : id == "visit" ? &Touches::visit : nullptr;
+            return id == "open"    ? &Touches::open
+                   : id == "click" ? &Touches::click
+                   : id == "visit" ? &Touches::visit
+                   : id == "sent"  ? &Touches::sent
+                                   : nullptr;
         case FactKind::cart:
         case FactKind::review:
         case FactKind::wishlist:

@@ -14,6 +14,7 @@
 #include "loyalty/points.hpp"
 #include "outbox/enqueue.hpp"
 #include "outbox/feedback.hpp"
+#include "outbox/sent.hpp"
 #include "pg/catalog.hpp"
 #include "pg/clock.hpp"
 #include "pg/guard.hpp"
@@ -239,7 +240,7 @@ Instant next_due() {
     Instant due = rules::kNever;
     pg::as_owner([&] {
         pg::open_spi();
-        due = std::min(customer::next_due(), outbox::next_look());
+        due = std::min({customer::next_due(), outbox::next_look(), outbox::next_note()});
         pg::close_spi();
     });
     return due;

@@ -35,6 +35,8 @@ int64 tick_once(int limit);
 int64 work_off_some(int limit);
 // Counts the products of some orders whose lines have changed, for recommendations. Returns how many orders; 0: nothing is left.
 int64 fold_baskets();
+// Tells customers of messages that were sent to them. Returns how many messages; 0: nothing is left but what others have locked.
+int64 take_in_sent();
 // When to look again: the earliest timer, or sooner while mailers are at work; kNever.
 Instant next_due();
 // Puts off the customer whose turn it is by an hour: an error has kept it from being brought up to date.

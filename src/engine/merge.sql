@@ -180,7 +180,6 @@ BEGIN
            birthday = coalesce(c.birthday, g.birthday), created_at = least(c.created_at, g.created_at),
            tags = (SELECT array_agg(DISTINCT t.tag ORDER BY t.tag) FROM unnest(c.tags || g.tags) AS t (tag)),
            attributes = coalesce(g.attributes || c.attributes, c.attributes, g.attributes),
-           last_sent_at = greatest(c.last_sent_at, g.last_sent_at),
            has_log = nullif(coalesce(c.has_log, false) OR coalesce(g.has_log, false), false),
            open_enrolments = (SELECT count(*) FROM lifecycle.enrolment AS e WHERE e.customer_id = stays AND e.status = 'active'),
            enrolment_due_at = (SELECT min(e.next_due_at) FROM lifecycle.enrolment AS e WHERE e.customer_id = stays AND e.status = 'active'),

@@ -179,6 +179,22 @@ CREATE FUNCTION lifecycle.history_part() RETURNS int4
     RETURN coalesce((SELECT v.part FROM lifecycle.outbox_volume AS v WHERE v.ended_at IS NULL), 1000);
 COMMENT ON FUNCTION lifecycle.history_part() IS 'Internal: the part of lifecycle.outbox that messages which end now move to';
 
+-- What was sent is news for its customer, whom a mailer must neither lock nor wait for: it leaves a note, and the tick tells the customer.
+CREATE TABLE lifecycle.sent_note (
+    part        int4 NOT NULL,
+    message_ids bigint[] NOT NULL,
+    not_before  timestamptz
+) USING heap;
+COMMENT ON TABLE lifecycle.sent_note IS 'Internal: messages that were sent and of which their customers do not know yet (lifecycle.customer.last_sent_at)';
+COMMENT ON COLUMN lifecycle.sent_note.part IS 'The part of lifecycle.outbox that they are in';
+COMMENT ON COLUMN lifecycle.sent_note.message_ids IS 'The messages';
+COMMENT ON COLUMN lifecycle.sent_note.not_before IS 'An error was in the way: when to try again';
+
+CREATE FUNCTION lifecycle.note_sent(part int4, message_ids bigint[]) RETURNS void
+    LANGUAGE c STRICT
+    AS 'MODULE_PATHNAME', 'lifecycle_note_sent';
+COMMENT ON FUNCTION lifecycle.note_sent(int4, bigint[]) IS 'Internal: leaves a note that these messages were sent, and wakes the worker once this transaction has committed';
+
 -- A claim holds leases; whoever looks for those that have run out finds them here and need not search the messages.
 CREATE TABLE lifecycle.lease (
     lease_token  bigint NOT NULL,
@@ -239,6 +255,9 @@ BEGIN
     IF NEW.status = 'sent' AND NEW.sent_at IS NULL THEN
         NEW.sent_at := lifecycle.now();
     END IF;
+    IF NEW.status = 'sent' AND OLD.part >= 1000 THEN
+        PERFORM lifecycle.note_sent(OLD.part, ARRAY[OLD.message_id]);  -- what waits is noted when it is filed
+    END IF;
     RETURN NEW;
 END
 $$;
@@ -260,10 +279,13 @@ BEGIN
      WHERE o.part = NEW.part AND o.part < 1000 AND o.message_id = NEW.message_id AND o.customer_id = NEW.customer_id;
     NEW.part := lifecycle.history_part();
     INSERT INTO lifecycle.outbox SELECT (NEW).*;
+    IF NEW.status = 'sent' THEN
+        PERFORM lifecycle.note_sent(NEW.part, ARRAY[NEW.message_id]);
+    END IF;
     RETURN NULL;
 END
 $$;
-COMMENT ON FUNCTION lifecycle.file_message() IS 'Trigger of lifecycle.outbox: moves a message that has ended into history';
+COMMENT ON FUNCTION lifecycle.file_message() IS 'Trigger of lifecycle.outbox: moves a message that has ended into history, and notes that it was sent';
 
 CREATE TRIGGER file_message AFTER UPDATE OF status ON lifecycle.outbox
     FOR EACH ROW WHEN (NEW.part < 1000 AND NEW.status <> 'pending' AND NEW.status <> 'leased')

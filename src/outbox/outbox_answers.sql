@@ -50,6 +50,7 @@ BEGIN
                   FROM gone AS g
             RETURNING message_id)
         SELECT array_agg(k.message_id) INTO done FROM kept AS k;
+        PERFORM lifecycle.note_sent(history, done);
         acknowledged := acknowledged + coalesce(cardinality(done), 0);
         IF coalesce(cardinality(done), 0) = cardinality(wanted) THEN
             RETURN acknowledged;

@@ -8,7 +8,7 @@ namespace {
 
 constexpr const char* kNames[] = {"customer", "purchase_ledger", "segment_member", "segment_past", "segment_delta", "tier_past", "timer",
                                   "segment", "tier", "loyalty_program", "scenario", "step", "channel", "shop", "source",
-                                  "points_lot", "points_entry", "quarantine"};
+                                  "points_lot", "points_entry", "quarantine", "sent_note"};
 static_assert(std::size(kNames) == static_cast<size_t>(Table::count));
 
 Oid oids[std::size(kNames)];  // InvalidOid: to be looked up

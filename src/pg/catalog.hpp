@@ -12,6 +12,7 @@ enum class Table {
     source,
     points_lot, points_entry,  // written directly
     quarantine,
+    sent_note,  // written directly
     count
 };
 

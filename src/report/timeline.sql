@@ -12,7 +12,10 @@ BEGIN
       FROM (SELECT p.at, p.kind, p.id AS name, jsonb_build_object('amount', p.amount, 'order', p.order_id, 'currency', p.currency) AS detail
               FROM lifecycle.purchase AS p WHERE p.customer_id = self
             UNION ALL
-            SELECT a.at, a.kind, a.id, '{}' FROM lifecycle.activity AS a WHERE a.customer_id = self
+            SELECT a.at, a.kind, a.id, '{}' FROM lifecycle.activity AS a WHERE a.customer_id = self AND (a.kind, a.id) <> ('engagement', 'sent')
+            UNION ALL
+            -- What the outbox has sent is below.
+            SELECT e.occurred_at, 'engagement', e.type, '{}' FROM lifecycle.engagement AS e WHERE e.customer_id = self AND e.type = 'sent' AND e.source_id <> -1
             UNION ALL
             SELECT l.changed_at, 'consent', l.channel, jsonb_build_object('status', l.status, 'evidence', l.evidence)
               FROM lifecycle.consent_log AS l WHERE l.customer_id = self

@@ -45,22 +45,23 @@ BEGIN
         ('lost', 'lifecycle', 7,
          $p$last_order_at <= now() - interval '180 days'$p$,
          'last order 180 days ago or more'),
-        -- Who has never been mailed, as far as is known, is in none of these. Opens alone are weak evidence (mail programs open by themselves),
-        -- but so they are of being dormant.
+        -- Who has never been mailed, as far as is known, is in none of these, and silence counts from the first message on: nobody can have
+        -- passed over what was never sent. Opens alone are weak evidence (mail programs open by themselves), but so they are of being dormant.
         ('engaged', 'engagement', 1,
          $p$greatest(last_open_at, last_click_at) > now() - interval '90 days'$p$,
          'opened or clicked within 90 days'),
         ('engagement_dormant', 'engagement', 2,
-         $p$coalesce(last_sent_at, last_open_at, last_click_at) IS NOT NULL AND last_activity_at > now() - interval '90 days'$p$,
+         $p$coalesce(last_open_at, last_click_at, first_sent_at) <= now() - interval '90 days' AND last_activity_at > now() - interval '90 days'$p$,
          'no open or click for 90 days, but other activity since'),
         ('engagement_win_back', 'engagement', 3,
-         $p$coalesce(last_sent_at, last_open_at, last_click_at) IS NOT NULL
-            AND last_activity_at <= now() - interval '90 days' AND last_activity_at > now() - interval '180 days'$p$,
-         'last activity of any kind 90 to 180 days ago'),
+         $p$coalesce(last_open_at, last_click_at, first_sent_at) IS NOT NULL AND last_activity_at IS NOT NULL
+            AND greatest(last_activity_at, coalesce(last_open_at, last_click_at, first_sent_at)) <= now() - interval '90 days'
+            AND greatest(last_activity_at, coalesce(last_open_at, last_click_at, first_sent_at)) > now() - interval '180 days'$p$,
+         'mailed, and last activity of any kind 90 to 180 days ago'),
         ('engagement_inactive', 'engagement', 4,
-         $p$coalesce(last_sent_at, last_open_at, last_click_at) IS NOT NULL
-            AND coalesce(last_activity_at, created_at, last_sent_at) <= now() - interval '180 days'$p$,
-         'no activity for 180 days'),
+         $p$coalesce(last_open_at, last_click_at, first_sent_at) IS NOT NULL
+            AND greatest(last_activity_at, coalesce(last_open_at, last_click_at, first_sent_at)) <= now() - interval '180 days'$p$,
+         'mailed, and no activity for 180 days'),
         ('high_value', NULL, NULL,
          'order_count >= 3 AND average_order_value >= 100',
          'several orders with a high average basket'),

@@ -166,8 +166,8 @@ Verdict check_fields(const KindSpec& kind, const Values& v) {
         if (!is_one_of(v.values[2], {"pending", "granted", "revoked"}))
             return not_one_of("status is not pending, granted or revoked", v.values[2]);
     }
-    if (kind.kind == FactKind::engagement && !is_one_of(v.values[field::engagement_type], {"open", "click", "visit", "bounce", "complaint"}))
-        return not_one_of("type is not open, click, visit, bounce or complaint", v.values[field::engagement_type]);
+    if (kind.kind == FactKind::engagement && !is_one_of(v.values[field::engagement_type], {"sent", "open", "click", "visit", "bounce", "complaint"}))
+        return not_one_of("type is not sent, open, click, visit, bounce or complaint", v.values[field::engagement_type]);
     if (kind.kind == FactKind::cart && !v.nulls[field::cart_stage] && !is_one_of(v.values[field::cart_stage], {"cart", "checkout", "payment"}))
         return not_one_of("stage is not cart, checkout or payment", v.values[field::cart_stage]);
     return {};

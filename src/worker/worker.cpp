@@ -164,6 +164,26 @@ int64 count_baskets() {
     return done;
 }
 
+int64 tell_what_was_sent() {
+    begin_or_retire("lifecycle.tick(): what was sent");
+    int64 done = engine::take_in_sent();
+    commit();
+    slot->ticks++;
+    return done;
+}
+
+// Mailers send many messages in a second: once a second is enough.
+void see_to_what_was_sent() {
+    static TimestampTz next = 0;
+    TimestampTz present = GetCurrentTimestamp();
+    if (present < next) return;
+    next = present + USECS_PER_SEC;
+    int64 done = 0;
+    do {
+        if (!survives(tell_what_was_sent, &done)) return;
+    } while (done > 0);
+}
+
 void tick_until_nothing_is_due() {
     int64 done = 0;
     do {
@@ -228,6 +248,7 @@ long time_to_sleep(bool inbox_is_empty) {
         }
         slot->wake_ups++;
         bool inbox_is_empty = empty_inbox();
+        see_to_what_was_sent();
         tick_until_nothing_is_due();
         see_to_backfill();
         // Some of it at a time: what is due comes first.
@@ -257,6 +278,7 @@ void lifecycle_worker_main(Datum database) {
 LIFECYCLE_FUNCTION(lifecycle_tick) {
     source::settle_pending();
     while (source::fold_inbox(pg::settings.batch_size) > 0) CHECK_FOR_INTERRUPTS();
+    while (engine::take_in_sent() > 0) CHECK_FOR_INTERRUPTS();
     int64 customers = 0;
     int64 some;
     do {

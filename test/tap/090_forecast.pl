@@ -60,6 +60,7 @@ $node->safe_psql('shop', <<~SQL);
 	        PERFORM lifecycle.tick();
 	        WHILE EXISTS (SELECT FROM lifecycle.outbox WHERE part < 1000 AND status = 'pending') LOOP
 	            PERFORM lifecycle.ack(array_agg(c.message_id), min(c.lease_token)) FROM lifecycle.claim(1000) AS c;
+	            PERFORM lifecycle.tick();
 	        END LOOP;
 	        COMMIT;
 	        SELECT min(t.due_at) INTO due FROM lifecycle.timer AS t;

@@ -146,6 +146,7 @@ $node->safe_psql('year', <<~SQL);
 	    IF EXISTS (SELECT FROM lifecycle.outbox WHERE part < 1000 AND status = 'pending') THEN
 	        SELECT array_agg(message_id), min(lease_token) INTO ids, token FROM lifecycle.claim(1000);
 	        PERFORM lifecycle.ack(ids, token);
+	        PERFORM lifecycle.tick();
 	    END IF;
 	END \$\$;
 	CREATE PROCEDURE sim.live(until timestamptz) LANGUAGE plpgsql AS \$\$

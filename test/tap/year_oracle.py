@@ -85,6 +85,7 @@ class Customer:
         self.suppressed = set()
         self.held, self.tier = set(), None
         self.enrolments, self.sent, self.woken_at = [], [], NEVER
+        self.first_sent = None
         self.out = []
 
     # What is known of the customer at t.
@@ -98,6 +99,9 @@ class Customer:
         life = at + reads + self.touch["visit"] + [c["at"] for c in self.carts.values()]
         life += [r["at"] for r in self.reviews.values()] + list(self.wishes.values())
         self.last_activity = max(life) if life else None
+        # From when on silence counts: nobody can have passed over what was never sent.
+        self.reached = self.last_read or self.first_sent
+        self.silent_since = max([a for a in (self.last_activity, self.reached) if a], default=None)
         bought = {o["cart"] for o in self.orders.values()}
         open_carts = [(c["at"], k) for k, c in self.carts.items()
                       if c["value"] > 0 and k not in bought and (self.last_order is None or c["at"] > self.last_order)]
@@ -114,14 +118,13 @@ class Customer:
         held = set()
         if self.within(self.last_order, days(90), t) and self.after(self.last_order, days(60), t):
             held.add("at_risk")
-        mailed = self.last_read is not None
         if self.within(self.last_read, days(90), t):
             held.add("engaged")
-        elif mailed and self.within(self.last_activity, days(90), t):
+        elif self.after(self.reached, days(90), t) and self.within(self.last_activity, days(90), t):
             held.add("engagement_dormant")
-        elif mailed and self.within(self.last_activity, days(180), t):
+        elif self.reached and self.last_activity and self.after(self.silent_since, days(90), t) and self.within(self.silent_since, days(180), t):
             held.add("engagement_win_back")
-        elif mailed:
+        elif self.reached and self.after(self.silent_since, days(180), t):
             held.add("engagement_inactive")
         if self.after(self.cart_at, (0, 0, 3600), t) and self.within(self.cart_at, days(30), t):
             held.add("cart_abandoner")
@@ -131,7 +134,7 @@ class Customer:
 
     def next_flip(self, t):
         spans = [(self.last_order, 14), (self.last_order, 60), (self.last_order, 90), (self.last_read, 90),
-                 (self.last_activity, 90), (self.last_activity, 180), (self.cart_at, 30)]
+                 (self.last_activity, 90), (self.reached, 90), (self.silent_since, 90), (self.silent_since, 180), (self.cart_at, 30)]
         edges = [add(moment, days(n), self.zone) for moment, n in spans if moment]
         edges += [self.cart_at + HOUR] if self.cart_at else []
         return min((e for e in edges if e > t), default=NEVER)
@@ -374,6 +377,9 @@ class Customer:
                 self.sent.append((t, step["channel"]))
             if status == "sent" and step["channel"] == "suppress":
                 self.suppressed.add("sunset")
+            if status == "sent" and self.config["channels"][step["channel"]]["consent"] in ("email", "sms", "push"):
+                self.first_sent = self.first_sent or t
+                self.numbers(t)
             variants = step["variants"]
             place, end, variant = part_of(e.scenario["name"] + "/" + str(step["position"]), self.id) * sum(v["weight"] for v in variants), 0, ""
             for v in variants:
