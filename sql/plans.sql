@@ -27,6 +27,7 @@ SELECT lifecycle.track('friend' || n, 'consent', '{"channel": "email", "status":
 SELECT lifecycle.track('friend' || n, 'order', jsonb_build_object('order', n, 'amount', 10, 'placed_at', lifecycle.now())) FROM generate_series(1, 500) AS n \g /dev/null
 SET lifecycle.clock = '2026-05-01 12:00+00';
 SELECT lifecycle.tick() \g /dev/null
+SELECT pg_stat_force_next_flush() \g /dev/null
 BEGIN;
 SELECT count(*) FROM lifecycle.claim(500);
 SELECT relname, seq_tup_read + idx_tup_fetch AS rows_read
