@@ -158,6 +158,15 @@ SELECT customer_id, segment, sqlstate, message, seen_at FROM lifecycle.problem O
 UPDATE lifecycle.segment SET predicate = 'revenue >= 13 AND order_count = 1' WHERE name = 'thrifty';
 SELECT customer_id FROM lifecycle.segment_member WHERE segment = 'thrifty' AND customer_id IN ('hugo', 'ida');
 
+-- So it is where the time that the clock is compared with cannot be worked out; what an AND or OR does not come to raises no error.
+INSERT INTO lifecycle.segment (name, predicate) VALUES
+    ('endless',  $$now() < last_order_at + 2000000 * (100 - revenue)::float8 * interval '1 day'$$),
+    ('careful',  'revenue <> 13 AND 100 / (revenue - 13) > 0 AND last_order_at < now()'),
+    ('careless', $$last_order_at < now() - interval '1 day' AND 100 / (revenue - 13) > 0$$);
+SELECT m.customer_id, m.segment FROM lifecycle.segment_member AS m WHERE m.customer_id IN ('hugo', 'ida') AND m.segment IN ('endless', 'careful', 'careless') ORDER BY 1, 2;
+SELECT p.customer_id, p.segment, p.message FROM lifecycle.problem AS p WHERE p.customer_id IN ('hugo', 'ida') ORDER BY 1, 2;
+DELETE FROM lifecycle.segment WHERE name IN ('endless', 'careful', 'careless');
+
 -- Tags, attributes and everything else of the customer can be asked for; NULL is not a member.
 INSERT INTO lifecycle.segment (name, predicate) VALUES
     ('eco', $$'eco' = ANY (tags)$$), ('berlin', $$time_zone = 'Europe/Berlin'$$), ('everybody', 'true'), ('unknown', 'NULL'),

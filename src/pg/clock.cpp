@@ -32,8 +32,50 @@ bool parse_clock(const char* value, TimestampTz* result) {
     return tm2timestamp(&tm, fsec, &zone, result) == 0;
 }
 
+namespace {
+
+// A stretch of time in which a zone's clock is not changed: whole days have 24 hours there.
+struct Steady {
+    pg_tz* zone;
+    rules::Instant from, until;
+};
+Steady steady[8];
+size_t next_steady = 0;
+
+bool is_steady(rules::Instant from, rules::Instant until) {
+    for (const Steady& s : steady) {
+        if (s.zone == session_timezone && s.from <= from && until < s.until) return true;
+    }
+    rules::Instant change = Zone{session_timezone}.at(from).until;
+    for (Steady& s : steady) {
+        if (s.zone != session_timezone || s.until != change) continue;
+        s.from = Min(s.from, from);
+        return until < change;
+    }
+    steady[next_steady] = {session_timezone, from, change};
+    next_steady = (next_steady + 1) % lengthof(steady);
+    return until < change;
+}
+
+// Days and hours without asking the calendar; false: only it knows. A day is kept away from the next change of the clock, where one wall
+// time may mean two instants.
+bool add_days(rules::Instant t, const Interval* span, rules::Instant* result) {
+    constexpr rules::Instant kEarliest = -100'000'000'000'000'000, kLatest = -10 * kEarliest;
+    constexpr int32 kManyDays = 100000;
+    if (span->month != 0 || span->day < 0 || span->day > kManyDays || t < kEarliest || t > kLatest) return false;
+    if (span->time < -kManyDays * rules::kDay || span->time > kManyDays * rules::kDay) return false;
+    *result = t + span->day * rules::kDay;
+    if (span->day > 0 && !is_steady(t, *result + rules::kDay)) return false;
+    *result += span->time;
+    return true;
+}
+
+}  // namespace
+
 rules::Instant add_interval(rules::Instant t, const Interval* span) {
     if (!rules::is_finite(t)) return t;
+    rules::Instant result;
+    if (add_days(t, span, &result)) return result;
     return DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval, TimestampTzGetDatum(t),
                                                    PointerGetDatum(span)));
 }

@@ -355,9 +355,12 @@ Evaluator* make_evaluator(TupleDesc row, std::span<const Oid> parameters) {
     return evaluator;
 }
 
+Node* planned(Node* expression) {
+    return reinterpret_cast<Node*>(expression_planner(static_cast<Expr*>(static_cast<void*>(expression))));
+}
+
 ExprState* prepare(Node* expression, Evaluator* evaluator) {
-    auto* planned = expression_planner(static_cast<Expr*>(static_cast<void*>(expression)));
-    return ExecInitExprWithParams(planned, evaluator->parameters);
+    return ExecInitExprWithParams(static_cast<Expr*>(static_cast<void*>(planned(expression))), evaluator->parameters);
 }
 
 void set_parameter(Evaluator* evaluator, int number, Datum value, bool null) {

@@ -66,6 +66,8 @@ struct Evaluator {
 };
 
 Evaluator* make_evaluator(TupleDesc row, std::span<const Oid> parameters);
+// Constants folded, as prepare() does it, too.
+Node* planned(Node* expression);
 ExprState* prepare(Node* expression, Evaluator* evaluator);
 void set_parameter(Evaluator* evaluator, int number, Datum value, bool null);
 

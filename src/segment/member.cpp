@@ -13,17 +13,13 @@
 
 namespace lifecycle::segment {
 
-namespace {
-
-// Up to here looking at each is faster than sorting them.
-constexpr size_t kFewFlips = 32;
-
-}  // namespace
-
 Workshop make_workshop(const Segments& all) {
     Workshop shop{};
     for (size_t i = 0; i < all.calls.facts.size; ++i) shop.countings.push({});
     for (size_t i = 0; i < all.calls.anniversaries.size; ++i) shop.anniversaries.push({});
+    shop.known.expressions = pg::zeroed<Known::Fixed>(all.formulas.expressions.size);
+    shop.known.edges = pg::zeroed<Known::Edge>(all.formulas.edges.size);
+    shop.known.segments = pg::zeroed<Known::Flips>(all.list.size);
     return shop;
 }
 
@@ -38,6 +34,13 @@ bool Customer::value_of(ExprState* state, Datum* value) {
     return error == nullptr && !null;
 }
 
+namespace {
+template <class T>
+void forget(std::span<T> known) {
+    memset(static_cast<void*>(known.data()), 0, known.size_bytes());
+}
+}  // namespace
+
 void Customer::become(const Row& row) {
     pg::Evaluator* e = all.evaluator;
     pg::forget_row(e);
@@ -46,36 +49,12 @@ void Customer::become(const Row& row) {
     memcpy(e->slot->tts_isnull, row.nulls, sizeof row.nulls);
     ExecStoreVirtualTuple(e->slot);
 
-    for (const Edge& edge : all.edges) {
-        Datum value = 0;
-        bool known = value_of(edge.state, &value);
-        pg::set_parameter(e, edge.parameter, value, !known);
-    }
-    shop.flips.clear();
-    auto note = [&](Instant flip) {
-        if (rules::is_finite(flip)) shop.flips.push(flip);
-    };
-    for (const pg::ClockTerm& term : all.calls.clock.terms) {
-        const ParamExternData& edge = e->parameters->params[term.parameter - 1];
-        if (edge.isnull) continue;
-        auto op = static_cast<rules::ClockComparison>(term.op);
-        Instant at = DatumGetTimestampTz(edge.value);
-        if (!term.wall && term.unit == rules::Unit::none) {
-            auto f = rules::flips_of(op, at);
-            note(f.first);
-            note(f.second);
-        } else if (rules::is_within_calendar(at)) {
-            pg::Zone zone = term.zone != nullptr ? pg::Zone{term.zone} : pg::zone_in_force();
-            rules::flips_of_wall(op, term.unit, term.wall ? at : pg::wall_of(at, zone), zone, note);
-        }
-    }
-    for (size_t i = 0; i < all.calls.facts.size; ++i) {
-        count(i);
-        for (const rules::Total& t : shop.countings[i].window.begun) note(t.at);
-        for (const rules::Total& t : shop.countings[i].window.ended) note(t.at);
-    }
+    forget(shop.known.expressions);
+    forget(shop.known.edges);
+    forget(shop.known.segments);
+    shop.known.flips.clear();
+    for (size_t i = 0; i < all.calls.facts.size; ++i) count(i);
     for (size_t i = 0; i < all.calls.anniversaries.size; ++i) find_anniversary(i);
-    if (shop.flips.size > kFewFlips) std::sort(shop.flips.begin(), shop.flips.end());
 }
 
 // Which deeds a call counts, and until when each of them does.
@@ -129,41 +108,52 @@ void Customer::find_anniversary(size_t i) {
     a.leap = customer::current_shop().leap_birthday;
 }
 
-Instant Customer::next_flip(Instant after) const {
+namespace {
+
+// A window's totals are sorted by time.
+const rules::Total* first_after(std::span<const rules::Total> totals, Instant t) {
+    return std::upper_bound(totals.data(), totals.data() + totals.size(), t, [](Instant at, const rules::Total& total) { return at < total.at; });
+}
+
+}  // namespace
+
+Instant Customer::next_flip(Instant after) {
     Instant next = rules::kNever;
-    const pg::Array<Instant>& flips = shop.flips;
-    if (flips.size > kFewFlips) {
-        const Instant* found = std::upper_bound(flips.begin(), flips.end(), after);
-        if (found != flips.end()) next = *found;
-    } else {
-        for (Instant flip : flips) {
-            if (flip > after && flip < next) next = flip;
+    auto look_at = [&](Instant flip) {
+        if (flip > after && flip < next) next = flip;
+    };
+    uint8 found_in[256] = {};
+    for (uint32 i : all.order) {
+        uint8 dimension = all.dimensions[i];
+        if (found_in[dimension]) continue;  // one of a higher rank holds: first that has to change
+        if (held[i] && dimension != 0) found_in[dimension] = 1;
+        for (Instant flip : flips_of(i)) look_at(flip);
+    }
+    for (const Counting& c : shop.countings) {
+        for (std::span<const rules::Total> totals : {c.window.begun, c.window.ended}) {
+            const rules::Total* first = first_after(totals, after);
+            if (first != totals.data() + totals.size()) look_at(first->at);
         }
     }
-    for (const Anniversary& a : shop.anniversaries) {
-        each_flip(a, after, [&](Instant flip) {
-            if (flip > after && flip < next) next = flip;
-        });
-    }
+    for (const Anniversary& a : shop.anniversaries) each_flip(a, after, look_at);
     return next;
 }
 
-Instant Customer::previous_flip(Instant at_or_before) const {
+Instant Customer::previous_flip(Instant at_or_before) {
     Instant previous = rules::kBeginning;
-    const pg::Array<Instant>& flips = shop.flips;
-    if (flips.size > kFewFlips) {
-        const Instant* found = std::upper_bound(flips.begin(), flips.end(), at_or_before);
-        if (found != flips.begin()) previous = found[-1];
-    } else {
-        for (Instant flip : flips) {
-            if (flip <= at_or_before && flip > previous) previous = flip;
+    auto look_at = [&](Instant flip) {
+        if (flip <= at_or_before && flip > previous) previous = flip;
+    };
+    for (uint32 i : all.order) {
+        for (Instant flip : flips_of(i)) look_at(flip);
+    }
+    for (const Counting& c : shop.countings) {
+        for (std::span<const rules::Total> totals : {c.window.begun, c.window.ended}) {
+            const rules::Total* first = first_after(totals, at_or_before);
+            if (first != totals.data()) look_at(first[-1].at);
         }
     }
-    for (const Anniversary& a : shop.anniversaries) {
-        each_flip(a, at_or_before, [&](Instant flip) {
-            if (flip <= at_or_before && flip > previous) previous = flip;
-        });
-    }
+    for (const Anniversary& a : shop.anniversaries) each_flip(a, at_or_before, look_at);
     return previous;
 }
 
@@ -179,14 +169,10 @@ Instant Customer::next_change(Instant after) {
 }
 
 bool Customer::holds(size_t i) {
-    bool null = true;
-    Datum result = 0;
-    if (!careful) {
-        result = pg::evaluate(all.list[i].predicate, all.evaluator, &null);
-        return !null && DatumGetBool(result);
-    }
-    ErrorData* error = pg::attempt([&] { result = pg::evaluate(all.list[i].predicate, all.evaluator, &null); });
-    if (error == nullptr) return !null && DatumGetBool(result);
+    if (!careful) return judge(all.list[i].formula) == Verdict::yes;
+    Verdict verdict = Verdict::no;
+    ErrorData* error = pg::attempt([&] { verdict = judge(all.list[i].formula); });
+    if (error == nullptr) return verdict == Verdict::yes;
     note_problem(i, error);
     return was[i] != 0;  // left as it was
 }
@@ -208,11 +194,13 @@ void Customer::evaluate(Instant at, rules::Held into) {
         pg::set_parameter(e, all.calls.anniversaries[i].parameter, BoolGetDatum(a.known && celebrates(a, at)), false);
     }
     MemoryContextSwitchTo(caller);
-    uint8 found[256] = {};  // the dimensions in which a segment has been found
+    found = into;
+    found_at = at;
+    uint8 found_in[256] = {};  // the dimensions in which a segment has been found
     for (uint32 i : all.order) {
         uint8 dimension = all.dimensions[i];
-        into[i] = !found[dimension] && holds(i);
-        if (into[i] && dimension != 0) found[dimension] = 1;
+        into[i] = !found_in[dimension] && holds(i);
+        if (into[i] && dimension != 0) found_in[dimension] = 1;
         if (all.list[i].parameter != 0) pg::set_parameter(e, all.list[i].parameter, BoolGetDatum(into[i] != 0), false);
     }
 }

@@ -49,11 +49,31 @@ struct Anniversary {
     rules::LeapDay leap;
 };
 
+// What has been worked out of the row that a customer is at the moment, when it was first asked for.
+struct Known {
+    struct Fixed {
+        bool judged;
+        Verdict verdict;
+    };
+    struct Edge {
+        bool found, null;
+        Instant at;
+    };
+    struct Flips {
+        bool collected;
+        uint32 begin, end;  // in `flips`
+    };
+    std::span<Fixed> expressions;
+    std::span<Edge> edges;
+    std::span<Flips> segments;
+    pg::Array<Instant> flips;
+};
+
 // Room for what is known of one customer at a time, reused for the next.
 struct Workshop {
     pg::Array<Counting> countings;
     pg::Array<Anniversary> anniversaries;
-    pg::Array<Instant> flips;
+    Known known;
 };
 Workshop make_workshop(const Segments& all);
 
@@ -73,16 +93,30 @@ struct Customer {
     rules::Held held;
     std::span<Instant> since;
     rules::Held scratch;
+    rules::Held found = {};  // what is being worked out, for those that ask for other segments
+    Instant found_at = 0;    // as of this instant
 
     size_t count() const { return all.list.size; }
 
     // From here on the customer is what `row` says.
     void become(const Row& row);
     bool value_of(ExprState* state, Datum* value);
+    // Calls `body`; while each predicate is judged by itself an error in it is passed over.
+    template <class F>
+    bool works(F&& body);
+    Verdict fixed(uint32 expression);
+    bool edge(uint32 number, Instant* at);  // false: NULL
+    Verdict judge(uint32 part);
+    Verdict judge_parts(const Formula& formula);
+    void collect_flips(uint32 part, bool positive, bool certain);
+    void collect_term(const pg::ClockTerm& term, Instant edge);
+    bool is_decided(const Formula& formula, bool positive, bool certain);
+    std::span<const Instant> flips_of(uint32 segment);
     void count(size_t call);
     void find_anniversary(size_t call);
-    Instant next_flip(Instant after) const;
-    Instant previous_flip(Instant at_or_before) const;
+    // Of what can change what is held at `after`, and of everything.
+    Instant next_flip(Instant after);
+    Instant previous_flip(Instant at_or_before);
     // The first flip that changes what is held at `after`. A comparison that flips in vain costs a look at it now instead of a timer.
     Instant next_change(Instant after);
     bool holds(size_t i);

@@ -145,13 +145,15 @@ struct Ordering {
     }
 };
 
-void prepare_all(Segments* all, std::span<const Draft> drafts, Relation customer) {
+void prepare_all(Segments* all, const Ordering& ordering, Relation customer) {
     if (all->calls.clock.parameters.empty()) all->calls.clock.parameters.push(TIMESTAMPTZOID);
     all->evaluator = pg::make_evaluator(CreateTupleDescCopy(RelationGetDescr(customer)), all->calls.clock.parameters.span());
-    for (const pg::ClockTerms::Edge& edge : all->calls.clock.edges)
-        all->edges.push({pg::prepare(edge.expression, all->evaluator), edge.parameter});
     prepare_calls(&all->calls, all->evaluator);
-    for (size_t i = 0; i < drafts.size(); ++i) all->list[i].predicate = pg::prepare(drafts[i].predicate, all->evaluator);
+    prepare_edges(&all->formulas, all->calls.clock, all->evaluator);
+    pg::Array<SegmentParameter> segments;
+    for (const Reference& r : all->calls.references) segments.push({r.parameter, static_cast<uint32>(ordering.find(r.other))});
+    for (uint32 i : all->order)
+        all->list[i].formula = add_formula(&all->formulas, ordering.drafts[i].predicate, all->calls.clock, segments.span(), all->evaluator);
 }
 
 // Reads and compiles all segments into the context; `alone`, if there is one, comes last and is named so.
@@ -190,7 +192,7 @@ Segments* build(MemoryContext context, const char* alone, bool in_scenario) {
     for (uint32 i = alone != nullptr ? static_cast<uint32>(rows) : 0; i < fresh->list.size; ++i) {
         if (ordering.drafts[i].state == Draft::unseen) ordering.visit(i);
     }
-    prepare_all(fresh, ordering.drafts.span(), customer);
+    prepare_all(fresh, ordering, customer);
     table_close(customer, NoLock);
     MemoryContextSwitchTo(caller);
     return fresh;

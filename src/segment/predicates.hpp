@@ -1,6 +1,7 @@
 // The segment room: customer rows come in, memberships and the instants at which they could change go out.
 #pragma once
 
+#include "segment/formula.hpp"
 #include "segment/functions.hpp"
 
 namespace lifecycle::segment {
@@ -12,12 +13,7 @@ struct Segment {
     uint8 dimension;  // a number for each dimension, 0: none
     bool timeless;    // reads nothing that purchases or time change: entered when it was found
     int parameter;    // takes the result, for in_segment() in other predicates; 0: none asks
-    ExprState* predicate;
-};
-
-struct Edge {
-    ExprState* state;
-    int parameter;
+    uint32 formula;   // what it stands for, see Formulas
 };
 
 // All segments, compiled, in the order of dimension and rank.
@@ -25,7 +21,7 @@ struct Segments {
     pg::Array<Segment> list;
     pg::Array<uint8> dimensions;  // of each segment
     pg::Array<uint32> order;      // in which to judge them: those that others ask for with in_segment() before these
-    pg::Array<Edge> edges;        // see pg::ClockTerms
+    Formulas formulas;
     Calls calls;
     pg::Evaluator* evaluator;
     uint8 lifecycle_dimension;    // shown as a column of the customer; 0: no segment names it
