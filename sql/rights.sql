@@ -50,7 +50,7 @@ UPDATE lifecycle.outbox_0 SET status = 'sent';
 SELECT lifecycle.requeue(ARRAY[1]);
 SELECT lifecycle.cancel(ARRAY[4]);
 SELECT lifecycle.end_messages(ARRAY[4], ARRAY['sent'], NULL);
-SELECT * FROM lifecycle.pick_messages(now(), 1, ARRAY['email'], NULL);
+SELECT * FROM lifecycle.waiting_channels();
 -- arm the database, suppress whom it likes or see who is,
 SELECT lifecycle.arm();
 SELECT lifecycle.suppress('rival@example.org');

@@ -14,65 +14,9 @@ $$;
 COMMENT ON FUNCTION lifecycle.refuse_answer(bigint[], bigint, text, text) IS 'Internal: notes in lifecycle.late_answer what a mailer said of messages that are not its own';
 
 CREATE FUNCTION lifecycle.ack(message_ids bigint[], lease_token bigint DEFAULT NULL, provider_ids text[] DEFAULT NULL) RETURNS bigint
-    LANGUAGE plpgsql
-    -- SECURITY DEFINER, so that a mailer can acknowledge with EXECUTE on this function only.
-    SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-    SET enable_seqscan = off SET plan_cache_mode = force_generic_plan SET jit = off
-    AS $$
-DECLARE
-    clock timestamptz := lifecycle.now();
-    history int4 := lifecycle.history_part();
-    told bigint[] := ARRAY(SELECT DISTINCT m FROM unnest(message_ids) AS m WHERE m IS NOT NULL);
-    wanted bigint[] := told;
-    parts int4[] := ARRAY(SELECT DISTINCT lifecycle.part_of(m) FROM unnest(told) AS m);
-    done bigint[];
-    acknowledged bigint := 0;
-BEGIN
-    -- First where they most likely are, then everywhere: a message that was moved is in another part.
-    FOR pass IN 1 .. 2 LOOP
-        EXIT WHEN cardinality(wanted) = 0;
-        WITH gone AS (
-            DELETE FROM lifecycle.outbox AS o
-             WHERE o.part < 1000 AND o.part = ANY (parts) AND o.message_id = ANY (wanted)
-               -- With its token a lease counts until another consumer has the message.
-               AND CASE WHEN ack.lease_token IS NULL THEN o.status = 'leased' AND o.leased_until > clock
-                        ELSE o.status IN ('leased', 'pending') AND o.lease_token = ack.lease_token END
-            RETURNING o.*),
-        kept AS (
-            INSERT INTO lifecycle.outbox (
-                   message_id, idempotency_key, customer_id, channel, recipient, scenario, anchor, step, variant, class, delivery, priority,
-                   template, subject, locale, payload, status, created_at, due_at, expires_at, attempts, leased_by, leased_until,
-                   lease_token, cancel_requested, sent_at, provider_id, error, part)
-                SELECT g.message_id, g.idempotency_key, g.customer_id, g.channel, g.recipient, g.scenario, g.anchor, g.step, g.variant,
-                       g.class, g.delivery, g.priority, g.template, g.subject, g.locale, g.payload, 'sent', g.created_at, g.due_at,
-                       g.expires_at, g.attempts, g.leased_by, NULL, g.lease_token, g.cancel_requested, clock,
-                       provider_ids[array_position(message_ids, g.message_id)], g.error, history
-                  FROM gone AS g
-            RETURNING message_id)
-        SELECT array_agg(k.message_id) INTO done FROM kept AS k;
-        PERFORM lifecycle.note_sent(history, done);
-        acknowledged := acknowledged + coalesce(cardinality(done), 0);
-        IF coalesce(cardinality(done), 0) = cardinality(wanted) THEN
-            RETURN acknowledged;
-        END IF;
-        wanted := ARRAY(SELECT m FROM unnest(wanted) AS m WHERE m <> ALL (coalesce(done, '{}')));
-        parts := '{0,1,2,3}';
-    END LOOP;
-    -- Given up as unknown, but the mailer lives and knows.
-    WITH known AS (
-        UPDATE lifecycle.outbox AS o
-           SET status = 'sent', leased_until = NULL, provider_id = provider_ids[array_position(message_ids, o.message_id)]
-         WHERE o.part >= 1000 AND o.message_id = ANY (wanted) AND o.status = 'unknown' AND o.lease_token = ack.lease_token
-        RETURNING o.message_id)
-    SELECT array_agg(k.message_id) INTO done FROM known AS k;
-    IF done IS NOT NULL THEN
-        acknowledged := acknowledged + cardinality(done);
-        wanted := ARRAY(SELECT m FROM unnest(wanted) AS m WHERE m <> ALL (done));
-    END IF;
-    PERFORM lifecycle.refuse_answer(wanted, ack.lease_token, 'sent', NULL) WHERE cardinality(wanted) > 0;
-    RETURN acknowledged;
-END
-$$;
+    -- Works as the owner of the extension, so that a mailer can acknowledge with EXECUTE on this function only.
+    LANGUAGE c
+    AS 'MODULE_PATHNAME', 'lifecycle_ack';
 COMMENT ON FUNCTION lifecycle.ack(bigint[], bigint, text[]) IS 'Marks claimed messages as sent, with the provider''s ids in the same order if there are any, and returns how many: those whose lease has passed to another consumer, or without a token has run out, are left alone and noted in lifecycle.late_answer';
 
 CREATE FUNCTION lifecycle.backoff(attempts int) RETURNS interval

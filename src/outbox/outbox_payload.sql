@@ -1,14 +1,14 @@
 -- What a mailer needs to render a message without asking back, as it is when the message is claimed.
 
-CREATE FUNCTION lifecycle.payloads(message_ids bigint[], customers text[], scenarios text[], anchors text[], recommends text[], channels text[], codes text[])
-    RETURNS jsonb
+CREATE FUNCTION lifecycle.payloads(customers text[], scenarios text[], anchors text[], recommends text[], channels text[], codes text[])
+    RETURNS TABLE (n bigint, fresh jsonb)
     LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' SET enable_seqscan = off SET jit = off
     AS $$
 BEGIN
     -- One statement, whose plan is kept, and no function with statements of its own: those would be planned for each message. What a message
     -- does not need is not looked up.
-    RETURN (
-        SELECT jsonb_object_agg(u.message_id,
+    RETURN QUERY
+        SELECT u.n,
                    jsonb_build_object(
                        'first_name', c.first_name, 'last_name', c.last_name, 'points', c.points, 'tier', c.tier, 'benefits', t.benefits,
                        'tags', to_jsonb(NULLIF(c.tags, '{}')), 'attributes', NULLIF(c.attributes, '{}'),
@@ -70,9 +70,9 @@ BEGIN
                           coalesce((SELECT jsonb_build_object('offer', lifecycle.told_offer(o, q))
                                       FROM lifecycle.coupon AS q JOIN lifecycle.offer AS o ON o.name = q.offer
                                      WHERE q.code_key = lifecycle.normal_code(u.code)), '{}')
-                      ELSE '{}' END)
-          FROM unnest(message_ids, customers, scenarios, anchors, recommends, channels, codes)
-               AS u (message_id, customer_id, scenario, anchor, recommends, channel, code)
+                      ELSE '{}' END
+          FROM unnest(customers, scenarios, anchors, recommends, channels, codes)
+               WITH ORDINALITY AS u (customer_id, scenario, anchor, recommends, channel, code, n)
           JOIN lifecycle.customer AS c ON c.customer_id = u.customer_id
           -- What is not of a scenario has the payload that whoever inserted it has given it.
           JOIN lifecycle.scenario AS k ON k.name = u.scenario
@@ -82,15 +82,10 @@ BEGIN
           LEFT JOIN lifecycle.channel AS h ON h.name = u.channel
           LEFT JOIN lifecycle.tier AS t ON t.name = c.tier
           -- As lifecycle.unsubscribe_token() does.
-          LEFT JOIN lifecycle.secret AS z ON z.purpose = 'unsubscribe');
+          LEFT JOIN lifecycle.secret AS z ON z.purpose = 'unsubscribe';
 END
 $$;
-COMMENT ON FUNCTION lifecycle.payloads(bigint[], text[], text[], text[], text[], text[], text[]) IS 'Internal: what is added to the payloads of several messages, as it is now, by message; null takes a key away';
-
-CREATE FUNCTION lifecycle.fresh_payload(payload jsonb, fresh jsonb) RETURNS jsonb
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    RETURN CASE WHEN fresh IS NULL THEN payload ELSE jsonb_strip_nulls(payload || fresh) END;
-COMMENT ON FUNCTION lifecycle.fresh_payload(jsonb, jsonb) IS 'Internal: a payload with what lifecycle.payloads() says';
+COMMENT ON FUNCTION lifecycle.payloads(text[], text[], text[], text[], text[], text[]) IS 'Internal: what is added to the payloads of several messages, as it is now, by their place in the arrays; null takes a key away';
 
 -- By its number: whoever could hand in a row of his own making could ask about anybody.
 CREATE FUNCTION lifecycle.payload_of(message_id bigint) RETURNS jsonb
@@ -99,8 +94,9 @@ CREATE FUNCTION lifecycle.payload_of(message_id bigint) RETURNS jsonb
     SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     AS $$
     SELECT CASE WHEN o.status IN ('pending', 'leased')
-                THEN lifecycle.fresh_payload(o.payload, lifecycle.payloads(ARRAY[o.message_id], ARRAY[o.customer_id], ARRAY[o.scenario], ARRAY[o.anchor],
-                                                            ARRAY[o.payload ->> 'recommends'], ARRAY[o.channel], ARRAY[o.payload -> 'offer' ->> 'code']) -> o.message_id::text)
+                THEN coalesce((SELECT jsonb_strip_nulls(o.payload || p.fresh)
+                                 FROM lifecycle.payloads(ARRAY[o.customer_id], ARRAY[o.scenario], ARRAY[o.anchor], ARRAY[o.payload ->> 'recommends'],
+                                                         ARRAY[o.channel], ARRAY[o.payload -> 'offer' ->> 'code']) AS p), o.payload)
                 ELSE o.payload END
       FROM lifecycle.outbox AS o
      WHERE o.message_id = payload_of.message_id

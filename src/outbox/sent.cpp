@@ -52,6 +52,16 @@ std::span<Sent> messages(uint64 rows) {
     return sent;
 }
 
+// Without a statement, because acknowledging is to cost next to nothing more.
+void note_sent(Datum part, Datum message_ids) {
+    pg::TableWriter* notes = pg::open_writer(pg::table_oid(pg::Table::sent_note));
+    Datum values[] = {part, message_ids, 0};
+    bool nulls[] = {false, false, true};
+    pg::insert(notes, values, nulls);
+    pg::close_writer(notes);
+    pg::wake_worker_at_commit(pg::now() + kSoon);
+}
+
 std::span<Sent> take_notes(Instant now, int limit) {
     Datum args[] = {TimestampTzGetDatum(now), Int32GetDatum(limit)};
     return messages(take.run(args));
@@ -100,13 +110,7 @@ std::span<Fact> facts_of(std::span<const Sent> sent) {
 
 using namespace lifecycle;
 
-// lifecycle.note_sent(part, message_ids): without a statement, because acknowledging is to cost next to nothing more.
 LIFECYCLE_FUNCTION(lifecycle_note_sent) {
-    pg::TableWriter* notes = pg::open_writer(pg::table_oid(pg::Table::sent_note));
-    Datum values[] = {PG_GETARG_DATUM(0), PG_GETARG_DATUM(1), 0};
-    bool nulls[] = {false, false, true};
-    pg::insert(notes, values, nulls);
-    pg::close_writer(notes);
-    pg::wake_worker_at_commit(pg::now() + outbox::kSoon);
+    outbox::note_sent(PG_GETARG_DATUM(0), PG_GETARG_DATUM(1));
     PG_RETURN_VOID();
 }

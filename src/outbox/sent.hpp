@@ -13,6 +13,8 @@ struct Sent {
     Instant at;
 };
 
+// Leaves a note that these messages (bigint[]), which are in this part of the outbox, were sent.
+void note_sent(Datum part, Datum message_ids);
 // Takes notes away, at most `limit` of them, and returns the messages that reached somebody, by customer. What waits for later is left.
 std::span<Sent> take_notes(Instant now, int limit);
 // Puts some of them back: until later, or until the customer is to be had. Whoever is no more needs none.

@@ -8,7 +8,7 @@ namespace {
 
 constexpr const char* kNames[] = {"customer", "purchase_ledger", "segment_member", "segment_past", "segment_delta", "tier_past", "timer",
                                   "segment", "tier", "loyalty_program", "scenario", "step", "channel", "shop", "source",
-                                  "points_lot", "points_entry", "quarantine", "sent_note"};
+                                  "points_lot", "points_entry", "quarantine", "sent_note", "outbox"};
 static_assert(std::size(kNames) == static_cast<size_t>(Table::count));
 
 Oid oids[std::size(kNames)];  // InvalidOid: to be looked up
@@ -58,14 +58,17 @@ bool extension_exists() {
            OidIsValid(get_relname_relid("shop", schema));
 }
 
+Oid table_oid(const char* name) {
+    Oid oid = get_relname_relid(name, get_namespace_oid("lifecycle", false));
+    if (!OidIsValid(oid))
+        ereport(ERROR, errcode(ERRCODE_UNDEFINED_TABLE), errmsg("table \"lifecycle.%s\" does not exist", name),
+                errhint("Run CREATE EXTENSION pg_lifecycle."));
+    return oid;
+}
+
 Oid table_oid(Table table) {
     int i = static_cast<int>(table);
-    if (!OidIsValid(oids[i])) {
-        oids[i] = get_relname_relid(kNames[i], get_namespace_oid("lifecycle", false));
-        if (!OidIsValid(oids[i]))
-            ereport(ERROR, errcode(ERRCODE_UNDEFINED_TABLE), errmsg("table \"lifecycle.%s\" does not exist", kNames[i]),
-                    errhint("Run CREATE EXTENSION pg_lifecycle."));
-    }
+    if (!OidIsValid(oids[i])) oids[i] = table_oid(kNames[i]);
     return oids[i];
 }
 

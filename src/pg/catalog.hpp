@@ -13,11 +13,13 @@ enum class Table {
     points_lot, points_entry,  // written directly
     quarantine,
     sent_note,  // written directly
+    outbox,
     count
 };
 
 bool extension_exists();
 Oid table_oid(Table table);  // error if the extension is not there
+Oid table_oid(const char* name);
 Oid extension_owner();
 // Whether a function came with this extension.
 bool is_ours(Oid function);

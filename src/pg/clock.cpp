@@ -8,6 +8,8 @@ TimestampTz frozen_at = DT_NOBEGIN;
 
 rules::Instant now() { return clock_is_frozen() ? frozen_at : GetCurrentTimestamp(); }
 
+rules::Instant statement_now() { return clock_is_frozen() ? now() : GetCurrentStatementStartTimestamp(); }
+
 bool clock_is_frozen() { return frozen_at != DT_NOBEGIN; }
 
 void freeze_clock(TimestampTz instant) { frozen_at = instant; }
@@ -122,7 +124,6 @@ rules::Instant instant_of(rules::Wall wall) {
 
 using namespace lifecycle;
 
-// lifecycle.now(): what a statement sees as now stays the same while it runs.
 LIFECYCLE_FUNCTION(lifecycle_now) {
-    PG_RETURN_TIMESTAMPTZ(pg::clock_is_frozen() ? pg::now() : GetCurrentStatementStartTimestamp());
+    PG_RETURN_TIMESTAMPTZ(pg::statement_now());
 }

@@ -8,6 +8,8 @@ namespace lifecycle::pg {
 
 // The instant at which the engine works: the frozen clock, or the real time to the microsecond.
 rules::Instant now();
+// lifecycle.now(): what a statement sees as now stays the same while it runs.
+rules::Instant statement_now();
 bool clock_is_frozen();
 
 // For the setting lifecycle.clock. An empty text parses as DT_NOBEGIN, which means: not frozen.

@@ -17,16 +17,35 @@ extern "C" {
 
 namespace lifecycle::pg {
 
-// Updates a tuple and says whether its index entries must be made anew (false: a heap-only update).
-inline bool update_tuple(Relation relation, ItemPointer tid, TupleTableSlot* slot) {
+// Which indexes need an entry for a new version of a row. None: a heap-only update.
+enum class NewEntries { none, summarizing, all };
+
+inline NewEntries update_tuple(Relation relation, ItemPointer tid, TupleTableSlot* slot) {
 #if PG_VERSION_NUM >= 160000
     TU_UpdateIndexes indexes = TU_None;
     simple_table_tuple_update(relation, tid, slot, GetActiveSnapshot(), &indexes);
-    return indexes != TU_None;
+    return indexes == TU_None ? NewEntries::none : indexes == TU_Summarizing ? NewEntries::summarizing : NewEntries::all;
 #else
     bool indexes = false;
     simple_table_tuple_update(relation, tid, slot, GetActiveSnapshot(), &indexes);
-    return indexes;
+    return indexes ? NewEntries::all : NewEntries::none;
+#endif
+}
+
+inline void insert_index_entries(ResultRelInfo* table, TupleTableSlot* slot, EState* state, NewEntries which) {
+#if PG_VERSION_NUM >= 160000
+    List* again = ExecInsertIndexTuples(table, slot, state, false, false, nullptr, NIL, which == NewEntries::summarizing);
+#else
+    List* again = ExecInsertIndexTuples(table, slot, state, false, false, nullptr, NIL);
+#endif
+    list_free(again);
+}
+
+inline bool is_summarizing([[maybe_unused]] const IndexInfo* index) {
+#if PG_VERSION_NUM >= 160000
+    return index->ii_Summarizing;
+#else
+    return false;
 #endif
 }
 

@@ -13,11 +13,12 @@ bool leaves_out_null_only(const IndexInfo* info) {
     return test->nulltesttype == IS_NOT_NULL && IsA(test->arg, Var) && castNode(Var, test->arg)->varattno == info->ii_IndexAttrNumbers[0];
 }
 
-void insert_index_entries(TableWriter* w, TupleTableSlot* slot) {
+void insert_index_entries(TableWriter* w, TupleTableSlot* slot, NewEntries which) {
     Datum values[INDEX_MAX_KEYS];
     bool nulls[INDEX_MAX_KEYS];
     for (int i = 0; i < w->index_count; ++i) {
         Relation index = w->indexes[i];
+        if (which == NewEntries::summarizing && !is_summarizing(w->infos[i])) continue;
         FormIndexDatum(w->infos[i], slot, nullptr, values, nulls);
         if (w->infos[i]->ii_Predicate != NIL && nulls[0]) continue;
         index_insert(index, values, nulls, &slot->tts_tid, w->relation,
@@ -29,7 +30,7 @@ void flush(TableWriter* w) {
     if (w->waiting == 0) return;
     table_multi_insert(w->relation, w->slots.data, static_cast<int>(w->waiting), GetCurrentCommandId(true), 0, nullptr);
     for (size_t i = 0; i < w->waiting; ++i) {
-        insert_index_entries(w, w->slots[i]);
+        insert_index_entries(w, w->slots[i], NewEntries::all);
         ExecClearTuple(w->slots[i]);
     }
     w->waiting = 0;
@@ -102,14 +103,14 @@ void insert(TableWriter* w, const Datum* values, const bool* nulls) {
 void update(TableWriter* w, ItemPointer tid, const Datum* values, const bool* nulls) {
     if (w->single == nullptr) w->single = make_slot(w);
     fill(w->single, values, nulls);
-    if (update_tuple(w->relation, tid, w->single)) insert_index_entries(w, w->single);
+    NewEntries needed = update_tuple(w->relation, tid, w->single);
+    if (needed != NewEntries::none) insert_index_entries(w, w->single, needed);
     ExecClearTuple(w->single);
 }
 
-namespace {
-
-// READ COMMITTED looks at the present, as a statement of its own would.
 Snapshot present() { return IsolationUsesXactSnapshot() ? GetTransactionSnapshot() : GetLatestSnapshot(); }
+
+namespace {
 
 // By how much a row may grow from one version to the next and still find room on a page that is not crowded.
 constexpr Size kGrowth = 128;

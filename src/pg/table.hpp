@@ -40,6 +40,9 @@ inline constexpr int kRowWasDeleted = MAKE_SQLSTATE('L', 'C', '0', '0', '1');
 // The same, locked against changes by others; a copy of the row, or nullptr. Error kRowWasDeleted.
 HeapTuple find_and_lock(TableWriter* writer, Datum key);
 
+// READ COMMITTED looks at the present, as a statement of its own would.
+Snapshot present();
+
 // Makes what was written visible to the statements that follow.
 inline void written() { CommandCounterIncrement(); }
 
