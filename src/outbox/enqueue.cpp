@@ -1,77 +1,43 @@
 #include "outbox/enqueue.hpp"
 
+#include "outbox/letters.hpp"
+#include "pg/catalog.hpp"
 #include "pg/clock.hpp"
 #include "pg/fault.hpp"
+#include "pg/json.hpp"
 #include "pg/statement.hpp"
+#include "pg/table.hpp"
 #include "pg/transaction.hpp"
 
 namespace lifecycle::outbox {
 
 namespace {
 
-// The key says what the message is for, so it is the same whenever and however often it is made. What must not be sent to a
-// suppressed address is put into history at once: the step has been decided, and somebody will ask why nothing came.
-constexpr char kWriteMessages[] =
-           "INSERT INTO lifecycle.outbox (message_id, idempotency_key, customer_id, channel, recipient, scenario, anchor, step, variant, class, delivery,"
-           "                              priority, template, subject, locale, payload, created_at, due_at, expires_at, status, error, part)"
-           " SELECT m.message_id, m.idempotency_key, m.customer_id, m.channel, m.recipient, m.scenario, m.anchor, m.step, m.variant, m.class, m.delivery,"
-           "        m.priority, m.template, m.subject, m.locale, m.payload, $7, m.due_at, m.expires_at,"
-           "        CASE WHEN m.suppressed THEN 'cancelled' ELSE 'pending' END, CASE WHEN m.suppressed THEN 'suppressed' END,"
-           "        CASE WHEN m.suppressed THEN lifecycle.history_part() ELSE lifecycle.part_of(m.message_id) END"
-           "   FROM (SELECT nextval('lifecycle.message_id') AS message_id, p.*,"
-           "                EXISTS (SELECT FROM lifecycle.suppression AS x WHERE x.address_hash = lifecycle.address_hash(p.recipient)"
-           "                           AND (x.reason <> 'sunset' OR p.class = 'marketing')) AS suppressed"
-           "           FROM (SELECT concat_ws(':', u.scenario, u.step, u.anchor, u.customer_id) AS idempotency_key, u.customer_id, s.channel,"
-           "                        CASE WHEN s.channel IN ('sms') THEN c.phone"
-           "                             ELSE coalesce(c.email, substring(c.customer_id FROM '^[^@ ]+@[^@ ]+$')) END AS recipient,"
-           "                        u.scenario, u.anchor, u.step, u.variant, s.class,"
-           "                        coalesce(k.delivery, CASE s.class WHEN 'marketing' THEN 'at_most_once' ELSE 'at_least_once' END) AS delivery,"
-           "                        k.priority, coalesce(v.template, s.template) AS template, t.subject ->> l.locale AS subject, l.locale,"
-           "                        jsonb_strip_nulls(jsonb_build_object("
-           "                            'first_name', c.first_name, 'last_name', c.last_name, 'anchor', u.anchor,"
-           "                            'content', t.content -> coalesce(m.locale, l.locale), 'tier', c.tier, 'benefits', r.benefits,"
-           "                            'offer', CASE WHEN f.name IS NOT NULL THEN lifecycle.told_offer(f, q) END, 'recommends', s.recommends)) AS payload,"
-           "                        u.due_at, u.expires_at"
-           "                   FROM unnest($1, $2, $3, $4, $5, $6, $8, $9) AS u (customer_id, scenario, anchor, step, due_at, expires_at, variant, version)"
-           "                   JOIN lifecycle.customer AS c USING (customer_id)"
-           "                   JOIN lifecycle.scenario AS k ON k.name = u.scenario"
-           "                   %s"
-           "                   CROSS JOIN LATERAL (SELECT coalesce(v.subject, s.subject) AS subject, coalesce(v.content, s.content) AS content) AS t"
-           "                   LEFT JOIN lifecycle.tier AS r ON r.name = c.tier"
-           "                   LEFT JOIN lifecycle.offer AS f ON f.name = coalesce(v.offer, s.offer)"
-           "                   LEFT JOIN lifecycle.coupon AS q"
-           "                     ON (q.customer_id, q.offer, q.purpose) = (u.customer_id, f.name, lifecycle.coupon_purpose(u.scenario, u.anchor))"
-           "                   LEFT JOIN LATERAL (SELECT k.locale FROM unnest(ARRAY[c.locale, split_part(replace(c.locale, '_', '-'), '-', 1), 'en'])"
-           "                                        WITH ORDINALITY AS k (locale, n) WHERE t.subject ? k.locale ORDER BY k.n LIMIT 1) AS l ON true"
-           "                   LEFT JOIN LATERAL (SELECT k.locale FROM unnest(ARRAY[c.locale, split_part(replace(c.locale, '_', '-'), '-', 1), 'en'])"
-           "                                        WITH ORDINALITY AS k (locale, n) WHERE t.content ? k.locale ORDER BY k.n LIMIT 1) AS m ON true)"
-           "             AS p) AS m";
+// The offers that messages bring, with the codes bound to them.
+pg::Statement read_offers{
+    .sql = "SELECT u.n, jsonb_strip_nulls(jsonb_build_object('offer', lifecycle.told_offer(f, q)))"
+           "  FROM unnest($1, $2, $3, $4) WITH ORDINALITY AS u (customer_id, scenario, anchor, offer, n)"
+           "  JOIN lifecycle.offer AS f ON f.name = u.offer"
+           "  LEFT JOIN lifecycle.coupon AS q"
+           "    ON (q.customer_id, q.offer, q.purpose) = (u.customer_id, f.name, lifecycle.coupon_purpose(u.scenario, u.anchor))",
+    .types = {TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID}};
 
-// Where the steps are found: as they are now, which is nearly always, or in any version.
-constexpr char kPresentSteps[] =
-    "JOIN lifecycle.step AS s ON s.scenario = u.scenario AND s.position = u.step"
-    " LEFT JOIN lifecycle.variant AS v ON (v.scenario, v.position, v.name) = (u.scenario, u.step, u.variant)";
-constexpr char kStepsOfVersions[] =
-    "CROSS JOIN LATERAL (SELECT s.* FROM lifecycle.step AS s WHERE u.version = 0 AND (s.scenario, s.position) = (u.scenario, u.step)"
-    "                    UNION ALL"
-    "                    SELECT s.* FROM lifecycle.steps_of(u.scenario, u.version) AS s WHERE u.version > 0 AND s.position = u.step) AS s"
-    " LEFT JOIN LATERAL (SELECT v.* FROM lifecycle.variant AS v"
-    "                     WHERE u.version = 0 AND (v.scenario, v.position, v.name) = (u.scenario, u.step, u.variant)"
-    "                    UNION ALL"
-    "                    SELECT v.* FROM lifecycle.variants_of(u.scenario, u.version) AS v"
-    "                     WHERE u.version > 0 AND (v.position, v.name) = (u.step, u.variant)) AS v ON true";
+pg::Statement insert_messages{
+    .sql = "INSERT INTO lifecycle.outbox (message_id, idempotency_key, customer_id, channel, recipient, scenario, anchor, step, variant, class,"
+           "                              delivery, priority, template, subject, locale, payload, created_at, due_at, expires_at, part)"
+           " SELECT u.* FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20) AS u",
+    .types = {INT8ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT4ARRAYOID, TEXTARRAYOID,
+              TEXTARRAYOID, TEXTARRAYOID, INT4ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, JSONBARRAYOID, TIMESTAMPTZARRAYOID,
+              TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID, INT4ARRAYOID}};
 
-pg::Statement& write_messages(bool of_versions) {
-    static pg::Statement statements[2];
-    pg::Statement& statement = statements[of_versions ? 1 : 0];
-    if (statement.sql == nullptr) {
-        const char* sql = MemoryContextStrdup(TopMemoryContext, psprintf(kWriteMessages, of_versions ? kStepsOfVersions : kPresentSteps));
-        statement = {.sql = sql,
-                     .types = {TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT4ARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZOID,
-                               TEXTARRAYOID, INT4ARRAYOID}};
-    }
-    return statement;
-}
+// What must not be sent to a suppressed address goes into history at once: the step has been decided, and somebody will ask why nothing came.
+pg::Statement end_suppressed{
+    .sql = "UPDATE lifecycle.outbox AS o SET status = 'cancelled', error = 'suppressed'"
+           "  FROM unnest($1, $2, $3, $4, $5) AS u (message_id, customer_id, part, recipient, class)"
+           " WHERE o.part < 1000 AND o.part = u.part AND o.message_id = u.message_id AND o.customer_id = u.customer_id"
+           "   AND EXISTS (SELECT FROM lifecycle.suppression AS x"
+           "                WHERE x.address_hash = lifecycle.address_hash(u.recipient) AND (x.reason <> 'sunset' OR u.class = 'marketing'))",
+    .types = {INT8ARRAYOID, TEXTARRAYOID, INT4ARRAYOID, TEXTARRAYOID, TEXTARRAYOID}};
 
 // SKIP LOCKED: an order never waits for a mailer. What a mailer has locked is on its way already.
 pg::Statement cancel_messages{
@@ -122,30 +88,182 @@ pg::Statement say_goodbye{
            " SELECT lifecycle.suppress(d.recipient, 'sunset') FROM done AS d WHERE d.recipient IS NOT NULL",
     .types = {TEXTARRAYOID, TIMESTAMPTZOID}};
 
-void write(const pg::Array<scenario::Message>& messages, Instant now) {
-    pg::Array<Datum> customers, scenarios, anchors, steps, due, expires, variants, versions;
-    pg::Array<bool> no_variant;
-    bool any_past = false;
+// As lifecycle.part_of() has it.
+constexpr int kParts = 4;
+int part_of(int64 message_id) { return static_cast<int>(message_id / 20000 % kParts); }
+
+constexpr int kColumnsOfOutbox = 29;
+
+struct OutboxRow {
+    Datum values[kColumnsOfOutbox];
+    bool nulls[kColumnsOfOutbox];
+};
+
+// Messages are written without a statement, as the rows of customers are: there may be a million at once. Not where the shop has put a trigger or
+// an index of its own on the outbox.
+struct Pen {
+    bool plain = pg::is_plain(pg::table_oid(pg::Table::outbox));
+    pg::TableWriter* parts[kParts] = {};
+    pg::Array<OutboxRow> by_statement{};
+    Oid sequence = get_relname_relid("message_id", get_namespace_oid("lifecycle", false));
+
+    int64 number() const { return nextval_internal(sequence, false); }
+    void write(int part, const OutboxRow& row) {
+        Oid table = pg::table_oid(static_cast<pg::Table>(static_cast<int>(pg::Table::outbox_0) + part));
+        if (plain && parts[part] == nullptr) {
+            plain = pg::is_plain(table);
+            if (plain) parts[part] = pg::open_writer(table);
+        }
+        if (!plain) {
+            by_statement.push(row);
+            return;
+        }
+        if (RelationGetDescr(parts[part]->relation)->natts != kColumnsOfOutbox)
+            ereport(ERROR, errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                    errmsg("table \"lifecycle.outbox\" does not have the columns this version of pg_lifecycle knows"),
+                    errhint("Run ALTER EXTENSION pg_lifecycle UPDATE."));
+        pg::insert(parts[part], row.values, row.nulls);
+    }
+    void write_by_statement() {
+        // Those that a new message has; the others have their defaults.
+        constexpr std::pair<int, Oid> kSaid[] = {{0, INT8OID}, {1, TEXTOID}, {2, TEXTOID}, {3, TEXTOID}, {4, TEXTOID}, {5, TEXTOID}, {6, TEXTOID},
+                                                 {7, INT4OID}, {8, TEXTOID}, {9, TEXTOID}, {10, TEXTOID}, {11, INT4OID}, {12, TEXTOID},
+                                                 {13, TEXTOID}, {14, TEXTOID}, {15, JSONBOID}, {17, TIMESTAMPTZOID}, {18, TIMESTAMPTZOID},
+                                                 {19, TIMESTAMPTZOID}, {28, INT4OID}};
+        Datum args[std::size(kSaid)];
+        for (size_t k = 0; k < std::size(kSaid); ++k) {
+            pg::Array<Datum> values;
+            pg::Array<bool> nulls;
+            for (const OutboxRow& row : by_statement) {
+                values.push(row.values[kSaid[k].first]);
+                nulls.push(row.nulls[kSaid[k].first]);
+            }
+            args[k] = pg::array_of(kSaid[k].second, values.span(), nulls.data);
+        }
+        insert_messages.run(args);
+    }
+    void close() {
+        for (pg::TableWriter* w : parts) {
+            if (w != nullptr) pg::close_writer(w);
+        }
+        pg::written();
+        if (!by_statement.empty()) write_by_statement();
+    }
+};
+
+bool is_address(std::string_view text) {
+    size_t at = text.find('@');
+    return at != std::string_view::npos && at > 0 && at + 1 < text.size() && text.find('@', at + 1) == std::string_view::npos &&
+           text.find(' ') == std::string_view::npos;
+}
+
+// 0: the shop has never said an address.
+Datum recipient_of(const Row& row, const Letter& letter) {
+    if (pg::view(letter.channel) == "sms") return row.nulls[kPhone] ? Datum{0} : row.values[kPhone];
+    if (!row.nulls[kEmail]) return row.values[kEmail];
+    return is_address(pg::view(row.values[kCustomerId])) ? row.values[kCustomerId] : Datum{0};
+}
+
+// It says what the message is for, so it is the same whenever and however often it is made.
+Datum key_of(const scenario::Message& m) {
+    auto scenario = pg::view(m.scenario), anchor = pg::view(m.anchor), customer = pg::view(m.customer);
+    return pg::to_datum(psprintf("%.*s:%d:%.*s:%.*s", static_cast<int>(scenario.size()), scenario.data(), m.position,
+                                 static_cast<int>(anchor.size()), anchor.data(), static_cast<int>(customer.size()), customer.data()));
+}
+
+Datum payload_of(const scenario::Message& m, const Letter& letter, Datum offer) {
+    pg::JsonObject object;
+    if (!m.row->nulls[kFirstName]) object.put("first_name", pg::view(m.row->values[kFirstName]));
+    if (!m.row->nulls[kLastName]) object.put("last_name", pg::view(m.row->values[kLastName]));
+    object.put("anchor", pg::view(m.anchor));
+    object.put_members(letter.payload);
+    if (offer != 0) object.put_members(offer);
+    return object.finish();
+}
+
+// For each message what it says of its offer; 0: it brings none.
+std::span<const Datum> offers_of(const pg::Array<scenario::Message>& messages, std::span<const Letter* const> letters) {
+    pg::Array<Datum> customers, scenarios, anchors, offers;
+    pg::Array<size_t> whose;
+    for (size_t i = 0; i < messages.size; ++i) {
+        if (letters[i] == nullptr || letters[i]->offer == 0) continue;
+        customers.push(messages[i].customer);
+        scenarios.push(messages[i].scenario);
+        anchors.push(messages[i].anchor);
+        offers.push(letters[i]->offer);
+        whose.push(i);
+    }
+    auto told = pg::zeroed<Datum>(messages.size);
+    if (whose.empty()) return told;
+    Datum args[] = {pg::text_array(customers.span()), pg::text_array(scenarios.span()), pg::text_array(anchors.span()), pg::text_array(offers.span())};
+    uint64 rows = read_offers.run(args);
+    for (uint64 i = 0; i < rows; ++i) told[whose[static_cast<size_t>(DatumGetInt64(pg::cell(i, 1).value) - 1)]] = pg::cell(i, 2).value;
+    return told;
+}
+
+// Those that may turn out to be for a suppressed address.
+struct Written {
+    pg::Array<Datum> ids, customers, parts, recipients, sorts;
+};
+
+void write_one(Pen& pen, const scenario::Message& m, const Letter& letter, Datum offer, Instant now, Written* written) {
+    int64 id = pen.number();
+    int part = part_of(id);
+    Datum recipient = recipient_of(*m.row, letter);
+    OutboxRow row = {.values = {Int64GetDatum(id), key_of(m), m.customer, letter.channel, recipient, m.scenario, m.anchor, Int32GetDatum(m.position),
+                                m.variant, letter.sort, letter.delivery, Int32GetDatum(letter.priority), letter.wording, letter.subject, letter.locale,
+                                payload_of(m, letter, offer), pg::to_datum("pending"), TimestampTzGetDatum(now), TimestampTzGetDatum(m.due),
+                                TimestampTzGetDatum(m.expires),
+                                Int32GetDatum(0),     // attempts
+                                0, 0, 0,              // leased_by, leased_until, lease_token
+                                BoolGetDatum(false),  // cancel_requested
+                                0, 0, 0,              // sent_at, provider_id, error
+                                Int32GetDatum(part)},
+                     .nulls = {}};
+    for (int i : {21, 22, 23, 25, 26, 27}) row.nulls[i] = true;
+    for (int i : {4, 8, 13, 14}) row.nulls[i] = row.values[i] == 0;
+    pen.write(part, row);
+    if (recipient == 0) return;
+    written->ids.push(row.values[0]);
+    written->customers.push(m.customer);
+    written->parts.push(Int32GetDatum(part));
+    written->recipients.push(recipient);
+    written->sorts.push(letter.sort);
+}
+
+void write_all(const pg::Array<scenario::Message>& messages, Instant now) {
+    auto letters = letters_of(messages);
+    auto offers = offers_of(messages, letters);
+    Pen pen;
+    Written written;
+    for (size_t i = 0; i < messages.size; ++i) {
+        if (letters[i] != nullptr) write_one(pen, messages[i], *letters[i], offers[i], now, &written);
+    }
+    pen.close();
+    if (written.ids.empty() || pg::is_empty(pg::table_oid(pg::Table::suppression))) return;
+    Datum args[] = {pg::array_of(INT8OID, written.ids.span(), nullptr), pg::text_array(written.customers.span()), pg::int4_array(written.parts.span()),
+                    pg::text_array(written.recipients.span()), pg::text_array(written.sorts.span())};
+    end_suppressed.run(args);
+}
+
+// Where a later step of an enrolment comes, the earlier ones are not wanted any more.
+void supersede_earlier(const pg::Array<scenario::Message>& messages) {
+    pg::Array<Datum> customers, scenarios, anchors, steps;
     for (const scenario::Message& m : messages) {
+        if (m.position <= 1) continue;
         customers.push(m.customer);
         scenarios.push(m.scenario);
         anchors.push(m.anchor);
         steps.push(Int32GetDatum(m.position));
-        due.push(TimestampTzGetDatum(m.due));
-        expires.push(TimestampTzGetDatum(m.expires));
-        variants.push(m.variant);
-        no_variant.push(m.variant == 0);
-        versions.push(Int32GetDatum(m.past_version));
-        any_past |= m.past_version > 0;
     }
-    Datum args[] = {pg::text_array(customers.span()), pg::text_array(scenarios.span()), pg::text_array(anchors.span()),
-                    pg::int4_array(steps.span()), pg::instant_array(due.span()), pg::instant_array(expires.span()),
-                    TimestampTzGetDatum(now), pg::text_array(variants.span(), no_variant.data),
-                    pg::int4_array(versions.span())};
-    write_messages(any_past).run(args);
-    bool any_later = false;
-    for (const scenario::Message& m : messages) any_later |= m.position > 1;
-    if (any_later) supersede.run({args, 4});
+    if (customers.empty()) return;
+    Datum args[] = {pg::text_array(customers.span()), pg::text_array(scenarios.span()), pg::text_array(anchors.span()), pg::int4_array(steps.span())};
+    supersede.run(args);
+}
+
+void write(const pg::Array<scenario::Message>& messages, Instant now) {
+    write_all(messages, now);
+    supersede_earlier(messages);
 
     pg::Array<Datum> goodbyes;
     for (const scenario::Message& m : messages) {

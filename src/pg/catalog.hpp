@@ -14,6 +14,8 @@ enum class Table {
     quarantine,
     sent_note,  // written directly
     outbox,
+    outbox_0, outbox_1, outbox_2, outbox_3, enrolment, enrolment_step,  // written directly
+    suppression,
     count
 };
 

@@ -48,4 +48,35 @@ Datum row_to_json(TupleTableSlot* slot) {
     return json;
 }
 
+namespace {
+
+JsonbValue string_value(std::string_view text) {
+    JsonbValue v;
+    v.type = jbvString;
+    v.val.string.len = static_cast<int>(text.size());
+    v.val.string.val = const_cast<char*>(text.data());
+    return v;
+}
+
+}  // namespace
+
+JsonObject::JsonObject() { pushJsonbValue(&state, WJB_BEGIN_OBJECT, nullptr); }
+
+void JsonObject::put(std::string_view key, std::string_view value) {
+    JsonbValue k = string_value(key), v = string_value(value);
+    pushJsonbValue(&state, WJB_KEY, &k);
+    pushJsonbValue(&state, WJB_VALUE, &v);
+}
+
+void JsonObject::put_members(Datum object) {
+    JsonbIterator* it = JsonbIteratorInit(&DatumGetJsonbP(object)->root);
+    JsonbValue v;
+    JsonbIteratorToken token = JsonbIteratorNext(&it, &v, false);  // the beginning
+    while ((token = JsonbIteratorNext(&it, &v, true)) != WJB_DONE) {
+        if (token == WJB_KEY || token == WJB_VALUE) pushJsonbValue(&state, token, &v);
+    }
+}
+
+Datum JsonObject::finish() { return PointerGetDatum(JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, nullptr))); }
+
 }  // namespace lifecycle::pg

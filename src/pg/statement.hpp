@@ -9,7 +9,7 @@ namespace lifecycle::pg {
 // unless it also qualifies every operator and says so, it runs with search_path fixed to pg_catalog.
 struct Statement {
     const char* sql;
-    Oid types[12] = {};  // of $1, $2, ...; InvalidOid ends the list
+    Oid types[20] = {};  // of $1, $2, ...; InvalidOid ends the list
     bool qualified = false;
     SPIPlanPtr plan = nullptr;
 

@@ -54,6 +54,36 @@ bool is_empty(Oid table) {
     return empty;
 }
 
+namespace {
+
+bool fires_for_new_rows(const TriggerDesc* triggers) {
+    return triggers != nullptr && (triggers->trig_insert_before_row || triggers->trig_insert_after_row || triggers->trig_insert_instead_row ||
+                                   triggers->trig_insert_before_statement || triggers->trig_insert_after_statement);
+}
+
+bool is_plain_index(Oid oid) {
+    Relation index = RelationIdGetRelation(oid);
+    bool plain = heap_attisnull(index->rd_indextuple, Anum_pg_index_indexprs, nullptr) && heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred, nullptr);
+    RelationClose(index);
+    return plain;
+}
+
+}  // namespace
+
+bool is_plain(Oid table) {
+    Relation relation = table_open(table, RowExclusiveLock);
+    bool plain = !fires_for_new_rows(relation->trigdesc);
+    if (relation->rd_rel->relkind == RELKIND_RELATION) {
+        List* indexes = RelationGetIndexList(relation);
+        plain = plain && list_length(indexes) <= static_cast<int>(std::size(TableWriter{}.indexes));
+        ListCell* c;
+        foreach (c, indexes) plain = plain && is_plain_index(lfirst_oid(c));
+        list_free(indexes);
+    }
+    table_close(relation, NoLock);
+    return plain;
+}
+
 TableWriter* open_writer(Oid table) {
     auto* w = static_cast<TableWriter*>(palloc0(sizeof(TableWriter)));
     w->relation = table_open(table, RowExclusiveLock);

@@ -148,13 +148,11 @@ Instant within_caps(const Work& work, const Enrolment& e, const Step& step) {
                 if (s.address == address) count(s);
             }
         } else {
-            // What was there before is sorted by customer; what this batch has added follows.
+            // What was there before is sorted by customer; what this batch has added follows, one customer after the other.
             std::span<const Sent> before{work.sent.data, work.sent_before};
             auto first = std::lower_bound(before.begin(), before.end(), e.change, [](const Sent& s, const Change* c) { return s.change < c; });
             for (; first != before.end() && first->change == e.change; ++first) count(*first);
-            for (size_t i = work.sent_before; i < work.sent.size; ++i) {
-                if (work.sent[i].change == e.change) count(work.sent[i]);
-            }
+            for (size_t i = work.sent.size; i > work.sent_before && work.sent[i - 1].change == e.change; --i) count(work.sent[i - 1]);
         }
         std::sort(counted.begin(), counted.end());
         allowed = Max(allowed, rules::allowed_at({&rule.cap, 1}, counted.span(), now));

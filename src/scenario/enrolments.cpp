@@ -4,9 +4,11 @@
 #include <tuple>
 
 #include "customer/shop.hpp"
+#include "pg/catalog.hpp"
 #include "pg/clock.hpp"
 #include "pg/fault.hpp"
 #include "pg/statement.hpp"
+#include "pg/table.hpp"
 #include "rules/arms.hpp"
 #include "rules/schedule.hpp"
 #include "scenario/work.hpp"
@@ -26,7 +28,8 @@ pg::Statement read_deliveries{
            "  JOIN lifecycle.delivery AS d ON (d.customer_id, d.order_id) = (u.customer_id, u.order_id) GROUP BY u.n",
     .types = {TEXTARRAYOID, TEXTARRAYOID}};
 pg::Statement read_open{
-    .sql = "SELECT e.customer_id, e.scenario, e.anchor, e.anchor_at, e.last_position, e.next_due_at, e.version, e.last_at, e.context"
+    .sql = "SELECT e.customer_id, e.scenario, e.anchor, e.anchor_at, e.last_position, e.next_due_at, e.version, e.last_at, e.context,"
+           "       e.enrolled_at, e.ctid"
            "  FROM lifecycle.enrolment AS e WHERE e.customer_id = ANY ($1) AND e.status = 'active'"
            " ORDER BY e.customer_id, e.scenario COLLATE \"C\", e.anchor COLLATE \"C\"",
     .types = {TEXTARRAYOID}};
@@ -34,27 +37,6 @@ pg::Statement read_bought_elsewhere{
     .sql = "SELECT u.n FROM unnest($1, $2, $3, $4) WITH ORDINALITY AS u (customer_id, address, since, until, n)"
            " WHERE lifecycle.bought_elsewhere(u.customer_id, u.address, u.since, u.until)",
     .types = {TEXTARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID}};
-pg::Statement write_enrolments{
-    .sql = "INSERT INTO lifecycle.enrolment AS e"
-           " (customer_id, scenario, anchor, anchor_at, version, status, last_position, next_due_at, end_reason, enrolled_at, ended_at,"
-           "  last_at, context)"
-           " SELECT u.customer_id, u.scenario, u.anchor, u.anchor_at, u.version, u.status, NULLIF(u.last_position, -1), u.next_due_at,"
-           "        u.end_reason, $9, CASE WHEN u.status <> 'active' THEN $9 END, u.last_at, u.context"
-           "   FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $10, $11, $12)"
-           "     AS u (customer_id, scenario, anchor, anchor_at, status, last_position, next_due_at, end_reason, version, last_at, context)"
-           " ON CONFLICT (customer_id, scenario, anchor) DO UPDATE SET status = EXCLUDED.status,"
-           " last_position = EXCLUDED.last_position, next_due_at = EXCLUDED.next_due_at, end_reason = EXCLUDED.end_reason,"
-           " ended_at = EXCLUDED.ended_at, last_at = EXCLUDED.last_at",
-    .types = {TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID, TEXTARRAYOID, INT4ARRAYOID, TIMESTAMPTZARRAYOID,
-              TEXTARRAYOID, TIMESTAMPTZOID, INT4ARRAYOID, TIMESTAMPTZARRAYOID, JSONBARRAYOID}};
-pg::Statement write_decisions{
-    .sql = "INSERT INTO lifecycle.enrolment_step (customer_id, scenario, anchor, position, outcome, reason, decided_at, channel, class, address_key)"
-           " SELECT u.customer_id, u.scenario, u.anchor, u.position, u.outcome, u.reason, $7, u.channel, u.class, nullif(u.address_key, 0)"
-           "   FROM unnest($1, $2, $3, $4, $5, $6, $8, $9, $10)"
-           "     AS u (customer_id, scenario, anchor, position, outcome, reason, channel, class, address_key)",
-    .types = {TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT4ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TIMESTAMPTZOID, TEXTARRAYOID, TEXTARRAYOID,
-              INT8ARRAYOID}};
-
 bool same_anchor(const Enrolment& a, const Enrolment& b) {
     return a.change == b.change && a.scenario == b.scenario && pg::view(a.anchor) == pg::view(b.anchor);
 }
@@ -104,6 +86,8 @@ void load_open(Work& work, Batch batch) {
         if (concerns_open_enrolments(change)) customers.push(change.after.values[kCustomerId]);
     }
     if (customers.empty()) return;
+    // Opened before they are read: whoever renames a scenario locks the table, and what is read here is what will be written.
+    work.rows = pg::open_writer(pg::table_oid(pg::Table::enrolment));
     Datum arg = pg::text_array(customers.span());
     uint64 rows = read_open.run({&arg, 1});
     size_t b = 0;
@@ -121,6 +105,8 @@ void load_open(Work& work, Batch batch) {
         e.version = DatumGetInt32(pg::cell(i, 7).value);
         e.last_at = pg::cell(i, 8).null ? e.anchor_at : DatumGetTimestampTz(pg::cell(i, 8).value);
         e.context = pg::cell(i, 9).null ? Datum{0} : pg::cell(i, 9).value;
+        e.enrolled_at = DatumGetTimestampTz(pg::cell(i, 10).value);
+        e.tid = *pg::item_pointer(pg::cell(i, 11).value);
         e.awaited_at = rules::kNever;
         e.status = "active";
         work.enrolments.push(e);
@@ -263,56 +249,51 @@ void note_in_rows(Batch batch, Work& work) {
     }
 }
 
+void write_enrolment(pg::TableWriter* rows, const Enrolment& e, Instant now) {
+    bool open = strcmp(e.status, "active") == 0;
+    Datum values[] = {e.change->after.values[kCustomerId], e.scenario_name, e.anchor, TimestampTzGetDatum(e.anchor_at), Int32GetDatum(e.version),
+                      pg::to_datum(std::string_view{e.status}), Int32GetDatum(e.last_position), TimestampTzGetDatum(e.last_at),
+                      TimestampTzGetDatum(e.next_due), e.context, TimestampTzGetDatum(e.fresh ? now : e.enrolled_at), TimestampTzGetDatum(now),
+                      e.end_reason == nullptr ? Datum{0} : pg::to_datum(std::string_view{e.end_reason})};
+    bool undecided = e.last_position == kNoPosition;
+    bool nulls[] = {false, false, false, false, false, false, undecided, undecided, e.next_due == rules::kNever, e.context == 0, false, open,
+                    e.end_reason == nullptr};
+    static_assert(std::size(values) == std::size(nulls));
+    if (e.fresh) {
+        pg::insert(rows, values, nulls);
+    } else {
+        ItemPointerData tid = e.tid;
+        pg::update(rows, &tid, values, nulls);
+    }
+}
+
+void write_decision(pg::TableWriter* rows, const Work& work, const Decision& d, Instant now) {
+    const Enrolment& e = *d.enrolment;
+    int64 address = d.sent == nullptr ? 0 : address_of(work, e, *d.sent);
+    Datum values[] = {e.change->after.values[kCustomerId], e.scenario_name, e.anchor, Int32GetDatum(d.position), pg::to_datum(std::string_view{d.outcome}),
+                      d.reason == nullptr ? Datum{0} : pg::to_datum(std::string_view{d.reason}), TimestampTzGetDatum(now),
+                      d.sent == nullptr ? Datum{0} : pg::to_datum(work.scenarios.channels[d.sent->channel].name),
+                      d.sent == nullptr ? Datum{0} : pg::to_datum(std::string_view{d.sent->marketing ? "marketing" : "transactional"}),
+                      Int64GetDatum(address)};
+    bool nulls[] = {false, false, false, false, false, d.reason == nullptr, false, d.sent == nullptr, d.sent == nullptr, address == 0};
+    static_assert(std::size(values) == std::size(nulls));
+    pg::insert(rows, values, nulls);
+}
+
 void write(Work& work, Instant now) {
-    pg::Array<Datum> customers, scenarios, anchors, anchor_at, versions, statuses, positions, due, reasons, last_at, contexts;
-    pg::Array<bool> no_due, no_reason, not_yet, no_context;
     for (const Enrolment& e : work.enrolments) {
         if (!e.touched) continue;
-        customers.push(e.change->after.values[kCustomerId]);
-        scenarios.push(e.scenario_name);
-        anchors.push(e.anchor);
-        anchor_at.push(TimestampTzGetDatum(e.anchor_at));
-        versions.push(Int32GetDatum(e.version));
-        statuses.push(pg::to_datum(e.status));
-        positions.push(Int32GetDatum(e.last_position));
-        no_due.push(e.next_due == rules::kNever);
-        due.push(TimestampTzGetDatum(e.next_due));
-        no_reason.push(e.end_reason == nullptr);
-        not_yet.push(e.last_position == kNoPosition);
-        last_at.push(TimestampTzGetDatum(e.last_at));
-        no_context.push(!e.fresh || e.context == 0);
-        contexts.push(e.context);
-        reasons.push(e.end_reason == nullptr ? Datum{0} : pg::to_datum(e.end_reason));
+        if (work.rows == nullptr) work.rows = pg::open_writer(pg::table_oid(pg::Table::enrolment));
+        write_enrolment(work.rows, e, now);
     }
-    if (!customers.empty()) {
-        Datum args[] = {pg::text_array(customers.span()), pg::text_array(scenarios.span()), pg::text_array(anchors.span()),
-                        pg::instant_array(anchor_at.span()), pg::text_array(statuses.span()), pg::int4_array(positions.span()),
-                        pg::instant_array(due.span(), no_due.data), pg::text_array(reasons.span(), no_reason.data),
-                        TimestampTzGetDatum(now), pg::int4_array(versions.span()), pg::instant_array(last_at.span(), not_yet.data),
-                        pg::array_of(JSONBOID, contexts.span(), no_context.data)};
-        write_enrolments.run(args);
+    if (work.rows != nullptr) pg::close_writer(work.rows);
+    if (!work.decisions.empty()) {
+        pg::fault_point("scenarios.decisions");
+        pg::TableWriter* rows = pg::open_writer(pg::table_oid(pg::Table::enrolment_step));
+        for (const Decision& d : work.decisions) write_decision(rows, work, d, now);
+        pg::close_writer(rows);
     }
-    if (work.decisions.empty()) return;
-    pg::fault_point("scenarios.decisions");
-    pg::Array<Datum> of, in, at, position, outcome, why, channel, sort, address;
-    pg::Array<bool> no_why, unsent;
-    for (const Decision& d : work.decisions) {
-        of.push(d.enrolment->change->after.values[kCustomerId]);
-        in.push(d.enrolment->scenario_name);
-        at.push(d.enrolment->anchor);
-        position.push(Int32GetDatum(d.position));
-        outcome.push(pg::to_datum(d.outcome));
-        unsent.push(d.sent == nullptr);
-        channel.push(d.sent == nullptr ? Datum{0} : pg::to_datum(work.scenarios.channels[d.sent->channel].name));
-        sort.push(d.sent == nullptr ? Datum{0} : pg::to_datum(std::string_view{d.sent->marketing ? "marketing" : "transactional"}));
-        address.push(Int64GetDatum(d.sent == nullptr ? 0 : address_of(work, *d.enrolment, *d.sent)));
-        no_why.push(d.reason == nullptr);
-        why.push(d.reason == nullptr ? Datum{0} : pg::to_datum(d.reason));
-    }
-    Datum args[] = {pg::text_array(of.span()), pg::text_array(in.span()), pg::text_array(at.span()), pg::int4_array(position.span()),
-                    pg::text_array(outcome.span()), pg::text_array(why.span(), no_why.data), TimestampTzGetDatum(now),
-                    pg::text_array(channel.span(), unsent.data), pg::text_array(sort.span(), unsent.data), pg::array_of(INT8OID, address.span(), nullptr)};
-    write_decisions.run(args);
+    pg::written();
 }
 
 }  // namespace
@@ -357,7 +338,7 @@ void advance(Batch batch, Outgoing* outgoing) {
         bind_offers(work);
         if (!work.enrolments.empty() || all.any_on_time) note_in_rows(batch, work);
     });
-    if (!work.enrolments.empty()) write(work, batch[0].now);
+    if (!work.enrolments.empty() || work.rows != nullptr) write(work, batch[0].now);
 }
 
 }  // namespace lifecycle::scenario

@@ -6,6 +6,7 @@ namespace lifecycle::scenario {
 
 // A message that has fallen due.
 struct Message {
+    const Row* row;   // of the customer, as it will be stored
     Datum customer;
     Datum scenario;
     Datum anchor;

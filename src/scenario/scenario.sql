@@ -327,6 +327,8 @@ BEGIN
     ELSE
         UPDATE lifecycle.step SET scenario = NEW.name WHERE scenario = OLD.name;
         UPDATE lifecycle.scenario_version SET scenario = NEW.name, definition = definition || jsonb_build_object('name', NEW.name) WHERE scenario = OLD.name;
+        -- Whoever has read an enrolment to write it is waited for: its row must not change in between.
+        LOCK TABLE lifecycle.enrolment IN SHARE ROW EXCLUSIVE MODE;
         UPDATE lifecycle.enrolment SET scenario = NEW.name WHERE scenario = OLD.name;
         UPDATE lifecycle.enrolment_step SET scenario = NEW.name WHERE scenario = OLD.name;
         UPDATE lifecycle.outbox SET scenario = NEW.name WHERE scenario = OLD.name;

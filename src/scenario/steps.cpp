@@ -100,7 +100,7 @@ bool send(Work& work, Enrolment& e, const Stop& stop, Instant* wait, Instant* me
         Datum offer = variant != nullptr && variant->offer != 0 ? variant->offer : step.offer;
         if (offer != 0)
             work.brings.push({&e, &step, offer, work.outgoing->messages.size, work.decisions.size, e.last_position, e.last_at, stop.window.expires});
-        work.outgoing->messages.push({e.change->after.values[kCustomerId], e.scenario_name, e.anchor, step.position,
+        work.outgoing->messages.push({&e.change->after, e.change->after.values[kCustomerId], e.scenario_name, e.anchor, step.position,
                                       variant == nullptr ? Datum{0} : variant->name, work.scenarios.channels[step.channel].name == kSuppress, stop.window.due,
                                       stop.window.expires, e.scenario->past ? e.version : 0});
         if (work.scenarios.channels[step.channel].name != kSuppress) count_sent(work, e, step);

@@ -1,6 +1,7 @@
 // What the parts of the scenario room share while a batch is worked on.
 #pragma once
 
+#include "pg/table.hpp"
 #include "rules/schedule.hpp"
 #include "scenario/enrolments.hpp"
 #include "scenario/scenarios.hpp"
@@ -23,6 +24,8 @@ struct Enrolment {
     Datum context;             // 0: none
     bool bought_elsewhere;     // by somebody with the same address
     Instant next_due;
+    Instant enrolled_at;
+    ItemPointerData tid;       // unless it is fresh
     const char* status;
     const char* end_reason;
     bool fresh;
@@ -73,6 +76,7 @@ struct Brings {
 
 struct Work {
     const Scenarios& scenarios;
+    pg::TableWriter* rows = nullptr;  // of the table of enrolments, once some have been read
     pg::Array<Enrolment> enrolments{};
     pg::Array<Decision> decisions{};
     pg::Array<Brings> brings{};
