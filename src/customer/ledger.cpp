@@ -55,13 +55,14 @@ pg::TableWriter* ledger_writer(pg::TableWriter*& writer) {
 
 void write_run(pg::TableWriter* writer, std::string_view customer, std::span<const Fact> run) {
     enum { kOrders, kCurrencies, kForeignAmounts, kRates, kOptional };
-    Datum ids[kPurchasesPerRun], at[kPurchasesPerRun], amounts[kPurchasesPerRun];
+    std::string_view ids[kPurchasesPerRun];
+    Datum at[kPurchasesPerRun], amounts[kPurchasesPerRun];
     Datum optional[kOptional][kPurchasesPerRun];
     bool none[kOptional][kPurchasesPerRun];
     bool any_order = false;
     bool any_foreign = false;
     for (size_t i = 0; i < run.size(); ++i) {
-        ids[i] = pg::to_datum(run[i].id);
+        ids[i] = run[i].id;
         at[i] = TimestampTzGetDatum(run[i].at);
         amounts[i] = run[i].amount_datum;
         none[kOrders][i] = run[i].order.empty();
@@ -78,7 +79,7 @@ void write_run(pg::TableWriter* writer, std::string_view customer, std::span<con
     Datum values[] = {pg::to_datum(customer),
                       Int32GetDatum(run[0].source_id),
                       pg::to_datum(run[0].kind == FactKind::order ? "order" : "refund"),
-                      pg::text_array({ids, n}),
+                      pg::text_array(std::span<const std::string_view>{ids, n}),
                       any_order ? pg::text_array({optional[kOrders], n}, none[kOrders]) : Datum{0},
                       pg::instant_array({at, n}),
                       pg::numeric_array({amounts, n}),
@@ -203,9 +204,10 @@ bool add_recent(Row& row, const Fact& order, pg::TableWriter*& ledger, std::stri
 
 // What the facts of one Change are, at a glance.
 struct Overview {
-    bool withdrawn = false;
+    size_t withdrawn = 0;
     Instant first = rules::kNever;  // of the purchases that are new and not in the future
     size_t count = 0;
+    size_t due_orders = 0;
     bool at_rate_of_order = false;  // a refund that was made at the rate of its order
 };
 
@@ -213,10 +215,12 @@ Overview look_at(const Change& change) {
     Overview o;
     for (const Fact& fact : change.facts) {
         if (!is_purchase(fact.kind)) continue;
-        o.withdrawn |= fact.withdrawn;
+        o.withdrawn += fact.withdrawn;
         ++o.count;
         o.at_rate_of_order |= fact.kind == FactKind::refund && fact.foreign != nullptr && !fact.order.empty();
-        if (!fact.withdrawn && fact.at <= change.now && fact.at < o.first) o.first = fact.at;
+        if (fact.withdrawn || fact.at > change.now) continue;
+        o.due_orders += fact.kind == FactKind::order;
+        if (fact.at < o.first) o.first = fact.at;
     }
     return o;
 }
@@ -249,7 +253,7 @@ enum class Reading : uint8 { nothing, going_on, everything };
 // Which part of the ledger is needed to bring the customer up to date.
 Reading reading_of(const Change& change, const Overview& o) {
     if (!change.existed) return Reading::nothing;
-    if (o.withdrawn || change.replay || change.late_touch != rules::kNever) return Reading::everything;
+    if (o.withdrawn > 0 || change.replay || change.late_touch != rules::kNever) return Reading::everything;
     // Which of two purchases of one instant comes first is decided by what they are, not by which was seen first.
     if (o.first == change.before.instant(kLedgerAt, rules::kBeginning)) return Reading::everything;
     bool fell_due = change.before.instant(kNextFactAt, rules::kNever) <= change.now || o.at_rate_of_order;
@@ -313,7 +317,9 @@ void make_moments(Change& change, std::span<Fact> purchases) {
     }
     change.after.set_instant(kNextFactAt, future);
     change.after.set_instant(kLedgerAt, numbers.latest_at);
-    if (!change.moments.empty() || change.from_scratch) show(change.after, numbers, *touches);
+    if (change.moments.empty() && !change.from_scratch) return;
+    show_times(change.after, numbers, *touches);
+    show_amounts(change.after, numbers);
 }
 
 bool remove_first(std::span<Run> runs, const Fact& gone, bool (*same)(const Fact&, const Fact&), Instant* at) {
@@ -375,32 +381,50 @@ void use_rates_of_orders(std::span<Fact> fresh, std::span<const Run> runs) {
     }
 }
 
-void take_in(Change& change, const Overview& overview, Reading reading, std::span<Run> runs, pg::TableWriter*& writer) {
+// The purchases that the ledger has and that are needed, then those that are new: these alone are not copied.
+std::span<Fact> gather(const Change& change, bool all, std::span<const Run> runs, size_t fresh, size_t* known) {
+    *known = 0;
+    if (runs.empty() && fresh == change.facts.size()) return change.facts;
     pg::Array<Fact> purchases;
-    Instant corrected_from = Min(overview.first, change.late_touch);
-    if (reading == Reading::everything) {
-        Instant removed = withdraw(change, runs, writer);
-        if (removed < corrected_from) corrected_from = removed;
-    }
     for (const Run& run : runs) {
         for (const Fact& p : run.purchases) {
-            if (reading == Reading::everything || p.at > change.before.instant(kAsOf, rules::kBeginning)) purchases.push(p);
+            if (all || p.at > change.before.instant(kAsOf, rules::kBeginning)) purchases.push(p);
         }
     }
-    size_t known = purchases.size;
+    *known = purchases.size;
+    purchases.reserve(*known + fresh);
     for (const Fact& fact : change.facts) {
         if (is_purchase(fact.kind) && !fact.withdrawn) purchases.push(fact);
     }
-    auto fresh = purchases.span().subspan(known);
+    return purchases.span();
+}
+
+// What waited in the ledger and has fallen due starts scenarios now; what was taken in before does not start them again.
+std::span<const Fact> due_orders(const Change& change, const Overview& overview, std::span<const Fact> purchases) {
+    if (purchases.data() == change.facts.data() && overview.due_orders == purchases.size()) return purchases;
+    pg::Array<Fact> orders;
+    for (const Fact& p : purchases) {
+        if (p.kind == FactKind::order && p.at <= change.now) orders.push(p);
+    }
+    return orders.span();
+}
+
+void take_in(Change& change, const Overview& overview, Reading reading, std::span<Run> runs, pg::TableWriter*& writer) {
+    bool everything = reading == Reading::everything;
+    Instant corrected_from = Min(overview.first, change.late_touch);
+    if (everything) corrected_from = std::min(corrected_from, withdraw(change, runs, writer));
+    size_t known;
+    auto purchases = gather(change, everything, runs, overview.count - overview.withdrawn, &known);
+    auto fresh = purchases.subspan(known);
     if (overview.at_rate_of_order) use_rates_of_orders(fresh, runs);
     bool alone = fresh.size() == 1 && fresh[0].kind == FactKind::order && fresh[0].at <= change.now && fresh[0].foreign == nullptr;
     if (!fresh.empty() && !(alone && add_recent(change.after, fresh[0], writer, change.customer_id)))
         write_runs(ledger_writer(writer), change.customer_id, fresh);
 
-    change.from_scratch = !change.existed || reading == Reading::everything;
-    change.appended = change.existed && !overview.withdrawn && !change.replay &&
+    change.from_scratch = !change.existed || everything;
+    change.appended = change.existed && overview.withdrawn == 0 && !change.replay &&
                       overview.first > change.before.instant(kLedgerAt, rules::kBeginning);
-    bool correction = change.existed && reading == Reading::everything && !change.replay;
+    bool correction = change.existed && everything && !change.replay;
     change.corrected_from = correction && corrected_from <= change.now ? corrected_from : rules::kNever;
     change.imported = overview.count + change.late_touches > kLargestCorrection || change.silent;
     change.base.touches = change.from_scratch ? &kUntouched : touches_of(change.before);
@@ -408,13 +432,8 @@ void take_in(Change& change, const Overview& overview, Reading reading, std::spa
         change.base.numbers = numbers_of(change.before);
         change.base.at = change.before.instant(kAsOf, rules::kBeginning);
     }
-    // What waited in the ledger and has fallen due starts scenarios now; what was taken in before does not start them again.
-    pg::Array<Fact> orders;
-    for (size_t i = reading == Reading::everything ? known : 0; i < purchases.size; ++i) {
-        if (purchases[i].kind == FactKind::order && purchases[i].at <= change.now) orders.push(purchases[i]);
-    }
-    change.orders_taken_in = orders.span();
-    make_moments(change, purchases.span());
+    change.orders_taken_in = due_orders(change, overview, everything ? fresh : purchases);
+    make_moments(change, purchases);
 
     bool lived = !change.from_scratch && (change.moments.empty() || change.moments[0].at >= change.base.at);
     change.path = lived ? Path::lived : Path::looked_back;
@@ -422,7 +441,7 @@ void take_in(Change& change, const Overview& overview, Reading reading, std::spa
 
 }  // namespace
 
-void show(Row& row, const rules::PurchaseNumbers& numbers, const Touches& touches) {
+void show_times(Row& row, const rules::PurchaseNumbers& numbers, const Touches& touches) {
     row.set_instant(kFirstOrderAt, numbers.first_order_at);
     row.set_instant(kPreviousOrderAt, numbers.previous_order_at);
     row.set_instant(kLastOrderAt, numbers.last_order_at);
@@ -435,6 +454,9 @@ void show(Row& row, const rules::PurchaseNumbers& numbers, const Touches& touche
     Instant order = numbers.order_count > 0 ? numbers.last_order_at : rules::kBeginning;
     row.set_instant(kLastActivityAt, std::max({order, touches.open, touches.click, touches.visit, touches.other}));
     row.set(kOrderCount, Int64GetDatum(numbers.order_count));
+}
+
+void show_amounts(Row& row, const rules::PurchaseNumbers& numbers) {
     row.set(kRevenue, pg::to_numeric(numbers.revenue));
     if (numbers.order_count == 0) {
         row.clear(kAverageOrderValue);

@@ -10,8 +10,9 @@ void take_in_purchases(Batch batch);
 // Takes in what the shop says of the customers themselves, and their consents.
 void take_in_profiles(Batch batch);
 
-// Writes numbers and signs of life into the columns of a row.
-void show(Row& row, const rules::PurchaseNumbers& numbers, const Touches& touches);
+// Writes numbers and signs of life into the columns of a row: how many and when, and what they add up to.
+void show_times(Row& row, const rules::PurchaseNumbers& numbers, const Touches& touches);
+void show_amounts(Row& row, const rules::PurchaseNumbers& numbers);
 
 // All purchases of a customer whose facts have been taken in, by time; those of the future too.
 std::span<Fact> purchases_of(const Change& change);

@@ -35,6 +35,24 @@ Datum make_array(Oid type, std::span<const Datum> elements, const bool* nulls) {
 }  // namespace
 
 Datum text_array(std::span<const Datum> elements, const bool* nulls) { return make_array(TEXTOID, elements, nulls); }
+Datum text_array(std::span<const std::string_view> elements) {
+    if (elements.empty()) return make_array(TEXTOID, {}, nullptr);
+    Size size = ARR_OVERHEAD_NONULLS(1);
+    for (std::string_view s : elements) size += INTALIGN(VARHDRSZ + s.size());
+    auto* array = static_cast<ArrayType*>(palloc0(size));
+    SET_VARSIZE(array, size);
+    array->ndim = 1;
+    array->elemtype = TEXTOID;
+    ARR_DIMS(array)[0] = static_cast<int>(elements.size());
+    ARR_LBOUND(array)[0] = 1;
+    char* next = ARR_DATA_PTR(array);
+    for (std::string_view s : elements) {
+        SET_VARSIZE(next, VARHDRSZ + s.size());
+        memcpy(VARDATA(next), s.data(), s.size());
+        next += INTALIGN(VARHDRSZ + s.size());
+    }
+    return PointerGetDatum(array);
+}
 Datum instant_array(std::span<const Datum> elements, const bool* nulls) { return make_array(TIMESTAMPTZOID, elements, nulls); }
 Datum numeric_array(std::span<const Datum> elements) { return make_array(NUMERICOID, elements, nullptr); }
 Datum int4_array(std::span<const Datum> elements) { return make_array(INT4OID, elements, nullptr); }

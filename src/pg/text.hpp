@@ -21,6 +21,7 @@ inline char* to_cstring(std::string_view s) { return pnstrdup(s.data(), s.size()
 inline int compare(std::string_view a, std::string_view b) { return a.compare(b); }
 
 Datum text_array(std::span<const Datum> elements, const bool* nulls = nullptr);
+Datum text_array(std::span<const std::string_view> elements);
 Datum instant_array(std::span<const Datum> elements, const bool* nulls = nullptr);
 Datum numeric_array(std::span<const Datum> elements);
 Datum int4_array(std::span<const Datum> elements);

@@ -18,9 +18,11 @@ pg::Statement read_segments{
 constexpr Column kMovedByPurchases[] = {kFirstOrderAt, kPreviousOrderAt, kLastOrderAt, kOrderCount, kRevenue,
                                         kAverageOrderValue, kLastActivityAt, kTier, kTierSince, kTierSpend, kPoints};
 
-bool reads_purchases(Node* predicate) {
+constexpr Column kAmounts[] = {kRevenue, kAverageOrderValue, kTierSpend};
+
+bool reads_any(Node* predicate, std::span<const Column> wanted) {
     Bitmapset* columns = pg::columns_of(predicate);
-    for (Column c : kMovedByPurchases) {
+    for (Column c : wanted) {
         if (bms_is_member(c + 1, columns)) return true;
     }
     return false;
@@ -39,13 +41,14 @@ void refuse_derived_columns(Node* predicate, const char* what) {
 }
 
 // From text to an expression in which every comparison with the clock stands by itself and every call of ours is a parameter.
-Node* compile(const char* what, const char* text, Relation customer, int user, Calls* calls) {
+Node* compile(const char* what, const char* text, Relation customer, int user, Segments* all) {
     Node* predicate = pg::compile_expression(
         text, customer,
         {.what = what, .type = BOOLOID, .clock = true, .in_zone = true, .columns = kDocumentedColumns, .functions = kFunctions});
     refuse_derived_columns(predicate, what);
-    predicate = replace_calls(predicate, text, what, customer, user, calls);
-    return pg::split_clock(predicate, text, what, &calls->clock);
+    all->reads_amounts |= reads_any(predicate, kAmounts);
+    predicate = replace_calls(predicate, text, what, customer, user, &all->calls);
+    return pg::split_clock(predicate, text, what, &all->calls.clock);
 }
 
 // No name: a predicate that is no segment.
@@ -101,7 +104,7 @@ struct Ordering {
         drafts[i].state = Draft::open;
         path.push(i);
         Segment& segment = all->list[i];
-        segment.timeless = !reads_purchases(drafts[i].predicate) && !asks_for_time(i);
+        segment.timeless = !reads_any(drafts[i].predicate, kMovedByPurchases) && !asks_for_time(i);
         for (const Reference& r : all->calls.references) {
             if (r.user != static_cast<int>(i)) continue;
             int other = find(r.other);
@@ -186,7 +189,7 @@ Segments* build(MemoryContext context, const char* alone, bool in_scenario) {
     for (size_t i = 0; i < fresh->list.size; ++i) {
         fresh->calls.in_scenario = in_scenario && i == rows;
         const char* what = what_is(fresh->list[i].name_view);
-        ordering.drafts[i].predicate = compile(what, ordering.drafts[i].text, customer, static_cast<int>(i), &fresh->calls);
+        ordering.drafts[i].predicate = compile(what, ordering.drafts[i].text, customer, static_cast<int>(i), fresh);
     }
     // Alone, it needs only those that it asks for.
     for (uint32 i = alone != nullptr ? static_cast<uint32>(rows) : 0; i < fresh->list.size; ++i) {
@@ -233,8 +236,8 @@ LIFECYCLE_FUNCTION(lifecycle_check_segment) {
             pg::fix_settings();
             pg::open_spi();
             Relation customer = table_open(pg::table_oid(pg::Table::customer), AccessShareLock);
-            segment::Calls calls{};
-            segment::compile(segment::what_is(name), predicate, customer, 0, &calls);
+            segment::Segments alone{};
+            segment::compile(segment::what_is(name), predicate, customer, 0, &alone);
             table_close(customer, NoLock);
             pg::close_spi();
         });

@@ -26,6 +26,7 @@ struct Segments {
     pg::Evaluator* evaluator;
     uint8 lifecycle_dimension;    // shown as a column of the customer; 0: no segment names it
     uint8 engagement_dimension;
+    bool reads_amounts;           // one of them reads what purchases add up to
 };
 
 // Read anew if the configuration has changed: at the start of a batch only.

@@ -13,14 +13,18 @@ namespace lifecycle::segment {
 
 namespace {
 
-// The customer as of a moment: the row with that moment's numbers and tier.
-void as_of(Row& row, const Moment& moment) {
-    customer::show(row, moment.numbers, *moment.touches);
+// The customer as of a moment: the row with that moment's numbers and tier. Amounts are worked out only if a predicate reads them: a division
+// for each purchase of an import is dear.
+void as_of(const Customer& c, Row& row, const Moment& moment) {
+    customer::show_times(row, moment.numbers, *moment.touches);
+    if (c.all.reads_amounts) {
+        customer::show_amounts(row, moment.numbers);
+        row.set(kTierSpend, pg::to_numeric(moment.tier_spend));
+    }
     bool none;
     Datum tier = loyalty::tier_name(moment.tier, &none);
     none ? row.clear(kTier) : row.set(kTier, tier);
     row.set_instant(kTierSince, none ? rules::kNever : moment.tier_since);
-    row.set(kTierSpend, pg::to_numeric(moment.tier_spend));
     row.set(kPoints, Int64GetDatum(moment.points));
 }
 
@@ -32,7 +36,7 @@ void become_as_of(Customer& c, size_t k) {
         return;
     }
     Row row = c.change.after;
-    as_of(row, c.change.moments[k]);
+    as_of(c, row, c.change.moments[k]);
     c.become(row);
 }
 
@@ -89,7 +93,7 @@ void held_without_purchases(Customer& c, Instant start, rules::Held pending) {
     Moment before_everything{};
     before_everything.touches = &untouched;
     Row nothing = c.change.after;
-    as_of(nothing, before_everything);
+    as_of(c, nothing, before_everything);
     c.become(nothing);
     c.evaluate(start - 1, c.scratch);
     for (size_t i = 0; i < c.count(); ++i) c.scratch[i] &= c.was[i] && c.was_since[i] < start;
@@ -118,7 +122,7 @@ void live(Customer& c) {
             c.become(change.after);
         } else {
             Row row = change.before;
-            as_of(row, moment);
+            as_of(c, row, moment);
             c.become(row);
         }
         c.arrive(moment.at);
@@ -182,7 +186,7 @@ void correct(Customer& c) {
     Moment before_everything{};
     before_everything.touches = &untouched;
     if (change.from_scratch) {
-        as_of(nothing, before_everything);
+        as_of(c, nothing, before_everything);
     } else {
         nothing = change.before;
     }
