@@ -152,6 +152,7 @@ struct Change {
 
     bool existed;           // there is a row, locked by this transaction
     ItemPointerData tid;
+    ItemPointerData timer;  // of its row in lifecycle.timer, if that is known
     Row before;             // of an existing row
     Row after;              // what the stages make of it
     Instant now;            // the instant the customer is brought up to; never before `as_of`

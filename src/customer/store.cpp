@@ -27,9 +27,10 @@ pg::Statement create_and_lock{
            " ON CONFLICT (customer_id) DO UPDATE SET as_of = c.as_of WHERE false",
     .types = {TEXTARRAYOID}};
 pg::Statement claim_due{
-    .sql = "SELECT c.customer_id FROM lifecycle.timer AS t JOIN lifecycle.customer AS c USING (customer_id)"
-           " WHERE t.due_at <= $1 AND lifecycle.is_armed() ORDER BY t.due_at LIMIT $2 FOR UPDATE OF c SKIP LOCKED",
-    .types = {TIMESTAMPTZOID, INT4OID}};
+    .sql = "SELECT t.ctid, t.due_at, c.ctid, c.* FROM lifecycle.timer AS t JOIN lifecycle.customer AS c USING (customer_id)"
+           " WHERE (t.due_at, t.customer_id) > ($3, $4) AND t.due_at <= $1 AND lifecycle.is_armed()"
+           " ORDER BY t.due_at, t.customer_id LIMIT $2 FOR UPDATE OF c SKIP LOCKED",
+    .types = {TIMESTAMPTZOID, INT4OID, TIMESTAMPTZOID, TEXTOID}};
 pg::Statement first_timer{.sql = "SELECT t.due_at FROM lifecycle.timer AS t ORDER BY t.due_at LIMIT 1"};
 pg::Statement postpone{
     .sql = "WITH first AS (SELECT t.customer_id, t.due_at FROM lifecycle.timer AS t JOIN lifecycle.customer AS c USING (customer_id)"
@@ -42,15 +43,6 @@ pg::Statement postpone{
 pg::Statement next_ids{
     .sql = "SELECT c.customer_id FROM lifecycle.customer AS c WHERE c.customer_id > $1 ORDER BY c.customer_id LIMIT $2",
     .types = {TEXTOID, INT4OID}};
-pg::Statement move_timers{
-    .sql = "UPDATE lifecycle.timer AS t SET due_at = u.due_at FROM unnest($1, $2, $3) AS u (customer_id, armed_at, due_at)"
-           " WHERE t.due_at = u.armed_at AND t.customer_id = u.customer_id",
-    .types = {TEXTARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID}};
-pg::Statement drop_timers{
-    .sql = "DELETE FROM lifecycle.timer AS t USING unnest($1, $2) AS u (customer_id, armed_at)"
-           " WHERE t.due_at = u.armed_at AND t.customer_id = u.customer_id",
-    .types = {TEXTARRAYOID, TIMESTAMPTZARRAYOID}};
-
 Datum ids_of(Batch batch) {
     pg::Array<Datum> ids;
     ids.reserve(batch.size());
@@ -132,6 +124,7 @@ pg::TableWriter* lock(Batch batch) {
     for (Change& change : batch) {
         change.existed = false;
         ItemPointerSetInvalid(&change.tid);
+        ItemPointerSetInvalid(&change.timer);
     }
     // Kept open until store(), which writes what is locked here. Where all are new, its insert locks them.
     pg::TableWriter* rows = pg::open_writer(pg::table_oid(pg::Table::customer));
@@ -155,56 +148,50 @@ namespace {
 
 // The timers of a batch that have to be set, moved or dropped.
 struct Timers {
-    pg::Array<Datum> moved_ids, moved_from, moved_to, dropped_ids, dropped_from;
     struct Fresh {
         Instant due;
+        size_t n;
         Datum customer;
     };
     pg::Array<Fresh> fresh;
+    pg::TableWriter* rows = nullptr;
     Instant earliest = rules::kNever;
 
     // A timer that lies earlier than needed is left alone unless it has run out: moving it costs more than looking in vain.
-    void arm(Row& row, Instant now) {
+    void arm(Change& change) {
+        Row& row = change.after;
         Instant due = Min(row.instant(kNextChangeAt, rules::kNever), row.instant(kEnrolmentDueAt, rules::kNever));
         Instant armed = row.instant(kTimerAt, rules::kNever);
-        if (due >= armed && armed > now) return;
-        if (due == rules::kNever) {
-            if (armed == rules::kNever) return;
-            dropped_ids.push(row.values[kCustomerId]);
-            dropped_from.push(TimestampTzGetDatum(armed));
-        } else if (armed == rules::kNever) {
-            fresh.push({due, row.values[kCustomerId]});
-        } else {
-            moved_ids.push(row.values[kCustomerId]);
-            moved_from.push(TimestampTzGetDatum(armed));
-            moved_to.push(TimestampTzGetDatum(due));
-        }
+        if (due >= armed && armed > change.now) return;
+        if (armed != rules::kNever) remove(change, armed);
+        if (due != rules::kNever) fresh.push({due, fresh.size, row.values[kCustomerId]});
         row.set_instant(kTimerAt, due);
-        if (due < earliest) earliest = due;
+        earliest = Min(earliest, due);
     }
 
-    void insert_fresh() {
-        if (fresh.empty()) return;
-        // In the order of their index, which is walked once instead of here and there.
-        std::sort(fresh.begin(), fresh.end(), [](const Fresh& a, const Fresh& b) { return a.due < b.due; });
-        pg::TableWriter* timers = pg::open_writer(pg::table_oid(pg::Table::timer));
-        for (const Fresh& timer : fresh) {
-            Datum values[] = {TimestampTzGetDatum(timer.due), timer.customer};
-            bool nulls[] = {false, false};
-            pg::insert(timers, values, nulls);
-        }
-        pg::close_writer(timers);
+    void remove(Change& change, Instant armed) {
+        open();
+        Datum key[] = {TimestampTzGetDatum(armed), change.after.values[kCustomerId]};
+        // Where it lies is known if it is this timer that has run out.
+        if (ItemPointerIsValid(&change.timer) && pg::remove_same(rows, &change.timer, key)) return;
+        ItemPointerData tid;
+        if (pg::find(rows, key, &tid)) pg::remove(rows, &tid);
+    }
+
+    void open() {
+        if (rows == nullptr) rows = pg::open_writer(pg::table_oid(pg::Table::timer));
     }
 
     void write() {
-        if (!moved_ids.empty()) {
-            Datum args[] = {pg::text_array(moved_ids.span()), pg::instant_array(moved_from.span()), pg::instant_array(moved_to.span())};
-            move_timers.run(args);
+        if (!fresh.empty()) open();
+        // In the order of their index, which is walked once instead of here and there.
+        std::sort(fresh.begin(), fresh.end(), [](const Fresh& a, const Fresh& b) { return a.due != b.due ? a.due < b.due : a.n < b.n; });
+        for (const Fresh& timer : fresh) {
+            Datum values[] = {TimestampTzGetDatum(timer.due), timer.customer};
+            bool nulls[] = {false, false};
+            pg::insert(rows, values, nulls);
         }
-        if (!dropped_ids.empty()) {
-            Datum args[] = {pg::text_array(dropped_ids.span()), pg::instant_array(dropped_from.span())};
-            drop_timers.run(args);
-        }
+        if (rows != nullptr) pg::close_writer(rows);
         if (earliest != rules::kNever) pg::wake_worker_at_commit(earliest);
     }
 };
@@ -216,7 +203,7 @@ void store(Batch batch, pg::TableWriter* rows) {
     Timers timers;
     pg::Array<Datum> created;
     for (Change& change : batch) {
-        timers.arm(change.after, change.now);
+        timers.arm(change);
         if (!change.existed) created.push(change.after.values[kCustomerId]);
         if (ItemPointerIsValid(&change.tid)) {
             pg::update(rows, &change.tid, change.after.values, change.after.nulls);
@@ -225,7 +212,8 @@ void store(Batch batch, pg::TableWriter* rows) {
         }
     }
     pg::close_writer(rows);
-    timers.insert_fresh();
+    pg::fault_point("customer.timers");
+    timers.write();
     pg::written();
     // Only now: to create one who is being merged or erased means to wait for that.
     if (!created.empty()) {
@@ -233,8 +221,6 @@ void store(Batch batch, pg::TableWriter* rows) {
         check_not_merged(created.span());
         check_not_erased(created.span());
     }
-    pg::fault_point("customer.timers");
-    timers.write();
 }
 
 bool lost_race(const ErrorData* error) {
@@ -252,11 +238,44 @@ std::span<std::string_view> ids_in_result(uint64 rows) {
 }
 }  // namespace
 
-std::span<std::string_view> lock_due(Instant now, int limit) {
-    Datum args[] = {TimestampTzGetDatum(now), Int32GetDatum(limit)};
-    auto ids = ids_in_result(claim_due.run(args));
-    std::sort(ids.begin(), ids.end());
-    return ids;
+std::span<Due> lock_due(Instant now, int limit, Position* after) {
+    Datum args[] = {TimestampTzGetDatum(now), Int32GetDatum(limit), TimestampTzGetDatum(after->due),
+                    pg::to_datum(std::string_view{after->customer.data, after->customer.size})};
+    uint64 rows = claim_due.run(args);
+    if (rows == 0 && after->due != rules::kBeginning) {
+        args[2] = TimestampTzGetDatum(rules::kBeginning);  // what has become due before that place meanwhile
+        rows = claim_due.run(args);
+    }
+    after->due = rules::kBeginning;
+    after->customer.clear();
+    if (rows == 0) return {};
+    check_columns(SPI_tuptable->tupdesc->natts - 3);
+    auto due = pg::zeroed<Due>(rows);
+    for (uint64 i = 0; i < rows; ++i) {
+        Datum values[kColumns + 3];
+        bool nulls[kColumns + 3];
+        heap_deform_tuple(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, values, nulls);
+        memcpy(due[i].row.values, values + 3, sizeof due[i].row.values);
+        memcpy(due[i].row.nulls, nulls + 3, sizeof due[i].row.nulls);
+        due[i].customer = pg::view(due[i].row.values[kCustomerId]);
+        due[i].tid = *pg::item_pointer(values[2]);
+        // Somebody may have moved the timer until the customer was locked.
+        if (due[i].row.instant(kTimerAt, rules::kNever) == DatumGetTimestampTz(values[1])) due[i].timer = *pg::item_pointer(values[0]);
+    }
+    after->due = DatumGetTimestampTz(pg::cell(rows - 1, 2).value);
+    for (char c : due[rows - 1].customer) after->customer.push(c);
+    std::sort(due.begin(), due.end(), [](const Due& a, const Due& b) { return a.customer < b.customer; });
+    return due;
+}
+
+pg::TableWriter* load(Batch batch, std::span<const Due> due) {
+    pg::fault_point("customer.lock");
+    for (size_t i = 0; i < batch.size(); ++i) {
+        load_row(batch[i], due[i].row.values, due[i].row.nulls, due[i].tid);
+        batch[i].timer = due[i].timer;
+        if (!batch[i].existed) make_row(batch[i]);
+    }
+    return pg::open_writer(pg::table_oid(pg::Table::customer));
 }
 
 Instant next_due() {

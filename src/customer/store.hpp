@@ -18,9 +18,25 @@ void store(Batch batch, pg::TableWriter* rows);
 // Another session has created one of the new customers meanwhile: what was worked out is to be undone and done again.
 bool lost_race(const ErrorData* error);
 
-// Customers for whom time has made something due, locked, at most `limit` of them; those that are being worked on elsewhere are
-// left to them. Sorted by id.
-std::span<std::string_view> lock_due(Instant now, int limit);
+// A customer whose timer has run out.
+struct Due {
+    std::string_view customer;
+    Row row;
+    ItemPointerData tid, timer;  // timer: invalid if it has been moved meanwhile
+};
+
+// How far the timers have been looked through. What this transaction has worked off or others are working on is not passed over again for each
+// batch; whoever keeps it from batch to batch reserves room for the id where it lasts.
+struct Position {
+    Instant due = rules::kBeginning;
+    pg::Array<char> customer = {};
+};
+
+// Customers for whom time has made something due, locked, at most `limit` of them from a position on, which moves behind them; those that are
+// being worked on elsewhere are left to them. Sorted by id.
+std::span<Due> lock_due(Instant now, int limit, Position* after);
+// What lock() does, for a batch that lock_due() has locked.
+pg::TableWriter* load(Batch batch, std::span<const Due> due);
 // The earliest timer, or kNever.
 Instant next_due();
 // Puts off the customer whose timer ran out first.

@@ -35,9 +35,9 @@ pg::Statement settle_referrals{.sql = "SELECT lifecycle.settle_referrals()"};
 // Bounds the memory of a large statement: what a batch needs is freed before the next begins.
 constexpr size_t kCustomersPerBatch = 5000;
 
-void run_stages(Batch batch) {
+// The customers of the batch are locked and loaded.
+void run_stages(Batch batch, pg::TableWriter* rows) {
     scenario::Outgoing outgoing;
-    pg::TableWriter* rows = customer::lock(batch);
     batch = customer::leave_out_erased(batch);
     if (batch.empty()) {
         pg::close_writer(rows);
@@ -66,6 +66,8 @@ void run_stages(Batch batch) {
     outbox::take_feedback(batch);
     outbox::enqueue(outgoing, batch[0].now);
 }
+
+void run_stages(Batch batch) { run_stages(batch, customer::lock(batch)); }
 
 Change make_change(std::string_view customer, std::span<Fact> facts, Instant now, Options options) {
     Change change{};
@@ -202,17 +204,21 @@ void bring_up_to_date(std::span<const std::string_view> customers, Options optio
     run_stages(batch);
 }
 
-int64 work_off_some(int limit) {
-    auto due = customer::lock_due(pg::now(), limit);
-    bring_up_to_date(due, {});
+int64 work_off_some(int limit, customer::Position* after) {
+    Instant now = pg::now();
+    auto due = customer::lock_due(now, limit, after);
+    if (due.empty()) return 0;
+    auto batch = pg::zeroed<Change>(due.size());
+    for (size_t i = 0; i < due.size(); ++i) batch[i] = make_change(due[i].customer, {}, now, {});
+    run_stages(batch, customer::load(batch, due));
     return static_cast<int64>(due.size());
 }
 
-int64 tick_once(int limit) {
+int64 tick_once(int limit, customer::Position* after) {
     int64 done = 0;
     pg::as_owner([&] {
         pg::open_spi();
-        done = work_off_some(limit);
+        done = work_off_some(limit, after);
         if (done == 0) {
             outbox::tidy();
             segment::tidy();

@@ -7,6 +7,7 @@
 #pragma once
 
 #include "customer/change.hpp"
+#include "customer/store.hpp"
 
 namespace lifecycle::engine {
 
@@ -29,10 +30,10 @@ void lock_customers(std::span<const Fact> facts);
 void bring_up_to_date(std::span<const std::string_view> customers, Options options,
                       std::span<const std::span<const Occurrence>> occurrences = {});
 
-// One batch, of at most `limit`, of customers for whom time has made something due. Returns how many there were.
-int64 tick_once(int limit);
+// One batch, of at most `limit`, of customers for whom time has made something due, from a position on. Returns how many there were.
+int64 tick_once(int limit, customer::Position* after);
 // Of it, only the customers of whom something is due; between open_spi() and close_spi().
-int64 work_off_some(int limit);
+int64 work_off_some(int limit, customer::Position* after);
 // Counts the products of some orders whose lines have changed, for recommendations. Returns how many orders; 0: nothing is left.
 int64 fold_baskets();
 // Tells customers of messages that were sent to them. Returns how many messages; 0: nothing is left but what others have locked.

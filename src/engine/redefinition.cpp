@@ -86,10 +86,12 @@ int64 redefine_some() {
 void work_off_due() {
     ErrorData* error = pg::protect([] {
         int64 some = 1;
+        customer::Position after;
+        after.customer.reserve(64);
         for (int64 done = 0; some > 0 && done < pg::settings.redefine_at_once; done += some) {
             pg::as_owner([&] {
                 pg::open_spi();
-                some = work_off_some(kCustomersPerBatch);
+                some = work_off_some(kCustomersPerBatch, &after);
                 pg::close_spi();
             });
             CHECK_FOR_INTERRUPTS();

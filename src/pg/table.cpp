@@ -165,8 +165,11 @@ bool find(TableWriter* w, std::span<const Datum> key, Snapshot snapshot, ItemPoi
                 errmsg("table \"lifecycle.%s\" has lost its primary key", RelationGetRelationName(w->relation)),
                 errhint("Create it again as it was."));
     ScanKeyData keys[2];
-    for (size_t i = 0; i < key.size(); ++i)  // compares as COLLATE "C", like our keys
-        ScanKeyInit(&keys[i], static_cast<AttrNumber>(i + 1), BTEqualStrategyNumber, F_TEXTEQ, key[i]);
+    TupleDesc layout = RelationGetDescr(w->indexes[w->primary_key]);
+    for (int i = 0; i < static_cast<int>(key.size()); ++i) {  // texts compare as COLLATE "C", like our keys
+        bool time = TupleDescAttr(layout, i)->atttypid == TIMESTAMPTZOID;
+        ScanKeyInit(&keys[i], static_cast<AttrNumber>(i + 1), BTEqualStrategyNumber, time ? F_TIMESTAMPTZ_EQ : F_TEXTEQ, key[static_cast<size_t>(i)]);
+    }
     IndexScanDesc scan = begin_index_scan(w->relation, w->indexes[w->primary_key], snapshot, static_cast<int>(key.size()));
     index_rescan(scan, keys, static_cast<int>(key.size()), nullptr, 0);
     bool found = false;
@@ -214,6 +217,21 @@ HeapTuple find_and_lock(TableWriter* w, Datum key) {
                 errmsg("could not serialize access due to concurrent update"));
     if (result != TM_Deleted && result != TM_Updated) elog(ERROR, "unexpected result of locking a row: %d", result);
     ereport(ERROR, errcode(kRowWasDeleted), errmsg("a row was deleted while this session waited for it"));
+}
+
+bool remove_same(TableWriter* w, ItemPointer tid, std::span<const Datum> values) {
+    if (w->found == nullptr) w->found = table_slot_create(w->relation, nullptr);
+    TupleDesc layout = RelationGetDescr(w->relation);
+    bool same = layout->natts == static_cast<int>(values.size()) && table_tuple_fetch_row_version(w->relation, tid, SnapshotAny, w->found);
+    if (same) slot_getallattrs(w->found);
+    for (int i = 0; same && i < layout->natts; ++i) {
+        Form_pg_attribute column = TupleDescAttr(layout, i);
+        same = !w->found->tts_isnull[i] && datum_image_eq(w->found->tts_values[i], values[static_cast<size_t>(i)], column->attbyval, column->attlen);
+    }
+    ExecClearTuple(w->found);
+    if (!same) return false;
+    TM_FailureData failure;
+    return table_tuple_delete(w->relation, tid, GetCurrentCommandId(true), GetActiveSnapshot(), InvalidSnapshot, true, &failure, false) == TM_Ok;
 }
 
 void remove(TableWriter* w, ItemPointer tid) { simple_table_tuple_delete(w->relation, tid, GetActiveSnapshot()); }

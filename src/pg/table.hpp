@@ -33,8 +33,10 @@ void insert(TableWriter* writer, const Datum* values, const bool* nulls);
 // The row at `tid`, which this transaction has locked.
 void update(TableWriter* writer, ItemPointer tid, const Datum* values, const bool* nulls);
 void remove(TableWriter* writer, ItemPointer tid);
+// The row at `tid`, if it is there and has exactly these values. False: it is not.
+bool remove_same(TableWriter* writer, ItemPointer tid, std::span<const Datum> values);
 
-// The row with this text key in the table's primary key, as others have left it until now. False: there is none.
+// The row with this key, of texts and instants, in the table's primary key, as others have left it until now. False: there is none.
 bool find(TableWriter* writer, std::span<const Datum> key, ItemPointer tid);
 
 // A row was deleted while we waited for it: whoever asked has to look again from the start. Never seen by users.

@@ -416,6 +416,7 @@ CREATE TRIGGER check_offer_in_use_deleted BEFORE DELETE ON lifecycle.offer
 CREATE TRIGGER check_offer_in_use_renamed BEFORE UPDATE ON lifecycle.offer
     FOR EACH ROW WHEN (OLD.name IS DISTINCT FROM NEW.name) EXECUTE FUNCTION lifecycle.check_offer_in_use();
 
+-- fillfactor: each step changes its enrolment, and no indexed column of it; a campaign reaches all rows of a page at once.
 CREATE TABLE lifecycle.enrolment (
     customer_id   text COLLATE "C" NOT NULL,
     scenario      text NOT NULL,
@@ -432,7 +433,7 @@ CREATE TABLE lifecycle.enrolment (
     end_reason    text,
     CONSTRAINT enrolment_pkey PRIMARY KEY (customer_id, scenario, anchor),
     CONSTRAINT enrolment_status_is_known CHECK (status IN ('active', 'completed', 'exited'))
-);
+) WITH (fillfactor = 50);
 COMMENT ON TABLE lifecycle.enrolment IS 'Customers on their way through scenarios, and those who were';
 COMMENT ON COLUMN lifecycle.enrolment.customer_id IS 'The customer';
 COMMENT ON COLUMN lifecycle.enrolment.scenario IS 'The scenario';

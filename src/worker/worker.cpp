@@ -101,7 +101,8 @@ int64 fold() {
 int64 tick() {
     int64 done = 0;
     begin_or_retire("lifecycle.tick()");
-    done = engine::tick_once(batch_limit > 0 ? batch_limit : pg::settings.batch_size);
+    customer::Position from_the_start;
+    done = engine::tick_once(batch_limit > 0 ? batch_limit : pg::settings.batch_size, &from_the_start);
     commit();
     slot->ticks++;
     slot->customers += done;
@@ -281,8 +282,10 @@ LIFECYCLE_FUNCTION(lifecycle_tick) {
     while (engine::take_in_sent() > 0) CHECK_FOR_INTERRUPTS();
     int64 customers = 0;
     int64 some;
+    customer::Position after;
+    after.customer.reserve(64);
     do {
-        some = engine::tick_once(pg::settings.batch_size);
+        some = engine::tick_once(pg::settings.batch_size, &after);
         customers += some;
         CHECK_FOR_INTERRUPTS();
     } while (some > 0);
