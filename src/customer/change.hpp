@@ -179,7 +179,10 @@ struct Change {
     bool recount;                 // points were changed by a function of ours: read the balance anew
     std::string_view paid_order;  // recount: it was this order that points have paid
     bool silent;                  // backfill or recomputation: what is found now did not happen now
+    Instant news_from;            // silent only up to here: a changed definition holds from then on, and what time has brought since is news
 };
+
+inline bool takes_over(const Change& change) { return change.existed && change.news_from < change.now; }
 
 using Batch = std::span<Change>;
 

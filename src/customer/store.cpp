@@ -77,6 +77,7 @@ void load_row(Change& change, const Datum* values, const bool* nulls, const Item
     Instant as_of = change.before.instant(kAsOf, change.now);
     // A clock that was set back is followed by rebuild() only.
     if (change.now < as_of && !change.replay) change.now = as_of;
+    change.news_from = Max(change.news_from, as_of);
 }
 
 void check_columns(int found) {

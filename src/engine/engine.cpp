@@ -75,6 +75,7 @@ Change make_change(std::string_view customer, std::span<Fact> facts, Instant now
     change.facts = facts;
     change.now = now;
     change.silent = options.silent;
+    change.news_from = options.news_from;
     change.replay = options.replay;
     change.recount = options.recount;
     change.paid_order = options.paid_order;

@@ -16,6 +16,7 @@ struct Options {
     bool recount = false;  // functions of ours have changed the customers' points
     std::string_view paid_order = {};  // ... by paying this order with them
     bool replay = false;  // work everything out anew from the ledger
+    Instant news_from = rules::kNever;  // silent only up to here, or to when the customer was last looked at if that is later
 };
 
 // Takes in facts, in any order. A session that creates the same new customer at the same time makes this fail with an error that

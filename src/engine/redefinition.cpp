@@ -1,5 +1,6 @@
 // Taking a changed definition (of segments, tiers, the program, the shop) to every customer: at once where they are few, else in the
-// background, batch by batch, so that no order waits for more than a batch.
+// background, batch by batch, so that no order waits for more than a batch. It is taken over in silence as of the instant of the change; what
+// time has brought between that and the batch is news.
 #include <algorithm>
 
 #include "customer/store.hpp"
@@ -27,19 +28,20 @@ pg::Statement begin_change{
            " SELECT $1, greatest(c.reltuples, 0)::bigint FROM pg_catalog.pg_class AS c WHERE c.oid = $2",
     .types = {TIMESTAMPTZOID, OIDOID}};
 pg::Statement take_change{
-    .sql = "SELECT d.change_id, d.after_id FROM lifecycle.definition_change AS d WHERE d.finished_at IS NULL"
+    .sql = "SELECT d.change_id, d.after_id, d.started_at FROM lifecycle.definition_change AS d WHERE d.finished_at IS NULL"
            " ORDER BY d.change_id DESC LIMIT 1 FOR UPDATE SKIP LOCKED"};
 pg::Statement note_progress{
     .sql = "UPDATE lifecycle.definition_change SET customers_done = customers_done + $2, after_id = coalesce($3, after_id),"
            " finished_at = CASE WHEN $4 THEN $5 END WHERE change_id = $1",
     .types = {INT8OID, INT8OID, TEXTOID, BOOLOID, TIMESTAMPTZOID}};
-pg::Statement read_open{.sql = "SELECT min(d.after_id) FROM lifecycle.definition_change AS d WHERE d.finished_at IS NULL"};
+pg::Statement read_open{.sql = "SELECT d.after_id, d.started_at FROM lifecycle.definition_change AS d WHERE d.finished_at IS NULL ORDER BY d.change_id DESC LIMIT 1"};
 
 // How far a change had come when the configuration was read: those after it may still be what older definitions made of them. Whoever
 // is taken for one of them although the change has reached it meanwhile is merely worked out once more.
 struct Open {
     bool any;
     std::string_view after;
+    Instant started;
 };
 pg::Cached<Open> open_change;
 
@@ -48,10 +50,12 @@ const Open& refresh_open() {
     MemoryContext caller = open_change.begin();
     auto* fresh = pg::make<Open>();
     MemoryContextSwitchTo(caller);
-    read_open.run();
+    fresh->any = read_open.run() > 0;
     MemoryContextSwitchTo(open_change.context);
-    fresh->any = !pg::cell(0, 1).null;
-    if (fresh->any) fresh->after = pg::text_cell(0, 1);
+    if (fresh->any) {
+        fresh->after = pg::text_cell(0, 1);
+        fresh->started = DatumGetTimestampTz(pg::cell(0, 2).value);
+    }
     MemoryContextSwitchTo(caller);
     open_change.finish(fresh);
     return *fresh;
@@ -66,16 +70,17 @@ bool catch_up_with_definitions(Batch batch) {
     for (const Change& change : batch) {
         if (change.existed && pg::compare(change.customer_id, open.after) > 0) behind.push(change.customer_id);
     }
-    bring_up_to_date(behind.span(), {.silent = true, .replay = true});
+    bring_up_to_date(behind.span(), {.silent = true, .replay = true, .news_from = open.started});
     return !behind.empty();
 }
 
 int64 redefine_some() {
     if (take_change.run() == 0) return 0;
     Datum change = pg::cell(0, 1).value;
+    Instant started = DatumGetTimestampTz(pg::cell(0, 3).value);
     auto some = customer::some_customers(pg::text_cell(0, 2), kCustomersPerBatch);
     bool finished = some.size() < kCustomersPerBatch;
-    bring_up_to_date(some, {.silent = true, .replay = true});
+    bring_up_to_date(some, {.silent = true, .replay = true, .news_from = started});
     Datum args[] = {change, Int64GetDatum(some.size()), some.empty() ? Datum{0} : pg::to_datum(some.back()), BoolGetDatum(finished),
                     TimestampTzGetDatum(pg::now())};
     note_progress.run(args, some.empty() ? "  n  " : nullptr);

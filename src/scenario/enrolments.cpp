@@ -321,7 +321,8 @@ void advance(Batch batch, Outgoing* outgoing) {
     pg::keep_zone([&] {
         load_expiring(work, batch);
         for (Change& change : batch) {
-            if (change.silent || all.list.empty()) continue;  // history sends nothing
+            bool history = change.silent && !(takes_over(change) && !change.signals.empty());
+            if (history || all.list.empty()) continue;  // history sends nothing
             bool news = !change.signals.empty() || all.any_on_time || (all.any_on_orders && !change.orders_taken_in.empty()) ||
                         (all.any_on_happenings && (!change.happened.empty() || !change.facts.empty()));
             if (!news) continue;

@@ -225,12 +225,12 @@ void Customer::arrive(Instant at) {
 }
 
 void Customer::entered(size_t i) {
-    if (!change.silent && !change.replay && !replaying)
+    if (news || (!change.silent && !change.replay && !replaying))
         change.signals.push({SignalKind::segment_entered, all.list[i].name_view, since[i]});
 }
 
 void Customer::left(size_t i, Instant at) {
-    if (!change.silent && !change.replay && !replaying)
+    if (news || (!change.silent && !change.replay && !replaying))
         change.signals.push({SignalKind::segment_left, all.list[i].name_view, at});
 }
 

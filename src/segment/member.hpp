@@ -95,6 +95,7 @@ struct Customer {
     rules::Held scratch;
     rules::Held found = {};  // what is being worked out, for those that ask for other segments
     Instant found_at = 0;    // as of this instant
+    bool news = false;  // what is entered now is news, although the change is silent
 
     size_t count() const { return all.list.size; }
 
@@ -139,6 +140,8 @@ void become_as_of(Customer& c, size_t k);
 void live(Customer& c);
 // Works out the present state and since when it has held, going back from now purchase by purchase.
 void look_back(Customer& c);
+// Takes a changed definition over in silence, as of when it was changed, and lives on from there.
+void take_over(Customer& c);
 // Rewrites the history from the first corrected instant on.
 void correct(Customer& c);
 

@@ -93,6 +93,8 @@ void classify_one(Customer& c) {
     if (change.path == Path::lived && change.existed) {
         live(c);
         change.next_flip = c.next_change(change.now);
+    } else if (takes_over(change)) {
+        take_over(c);
     } else if (change.corrected_from != rules::kNever && !change.imported) {
         correct(c);
     } else {
@@ -240,7 +242,8 @@ void classify(Batch batch) {
     pg::keep_zone([&] {
         for (size_t i = 0; i < concerned.size; ++i) {
             Change& change = *concerned[i];
-            Customer c = customer(i, false);
+            // Carefully, if it would not stand to be broken off in the middle.
+            Customer c = customer(i, takes_over(change));
             Writes before = writes;  // the arrays' sizes, to forget what a failed try has added
             size_t signals = change.signals.size;
             std::fill(bytes.begin(), bytes.end(), 0);

@@ -173,6 +173,38 @@ void look_back(Customer& c) {
     }
 }
 
+void take_over(Customer& c) {
+    Change& change = c.change;
+    Instant now = change.now;
+    Row present = change.after;
+    auto moments = change.moments;
+    size_t k = 0;
+    while (k < moments.size() && moments[k].at <= change.news_from) ++k;
+
+    Touches untouched;
+    Moment before_everything{};
+    before_everything.touches = &untouched;
+    if (k < moments.size()) as_of(change.after, k > 0 ? moments[k - 1] : before_everything);
+    change.now = change.news_from;
+    change.moments = moments.first(k);
+    look_back(c);
+
+    c.become(change.after);
+    change.now = now;
+    change.moments = moments;
+    change.after = present;
+    c.news = true;
+    rules::walk_forward(c, change.news_from, k < moments.size() ? moments[k].at - 1 : now, c.held, c.scratch);
+    for (; k < moments.size(); ++k) {
+        Instant at = moments[k].at;
+        become_as_of(c, k);
+        c.arrive(at);
+        rules::walk_forward(c, at, k + 1 < moments.size() ? moments[k + 1].at - 1 : now, c.held, c.scratch);
+    }
+    c.news = false;
+    change.next_flip = c.next_change(now);
+}
+
 // Rewrites the history from the first corrected instant on: works out the state just before it, then walks through all that followed.
 void correct(Customer& c) {
     Change& change = c.change;
