@@ -143,6 +143,16 @@ SELECT customer_id, lifecycle FROM lifecycle.customer WHERE revenue >= 150 ORDER
 CREATE TEMP TABLE before AS SELECT segment, customer_id, entered_at FROM lifecycle.segment_member;
 SELECT lifecycle.rebuild();
 (TABLE before EXCEPT TABLE lifecycle.segment_member) UNION ALL (TABLE lifecycle.segment_member EXCEPT TABLE before);
+-- Whoever has been at the memberships by hand is found out, and rebuild() mends it.
+CREATE TEMP TABLE sizes AS TABLE lifecycle.segment_size;
+DELETE FROM lifecycle.segment_member WHERE customer_id IN (SELECT min(customer_id) FROM before);
+INSERT INTO lifecycle.segment_member SELECT 'very_quiet', c.customer_id, lifecycle.now() FROM lifecycle.customer AS c ON CONFLICT DO NOTHING;
+UPDATE lifecycle.segment_member SET entered_at = entered_at - interval '1 day' WHERE customer_id IN (SELECT max(customer_id) FROM before);
+SELECT count(*) > 0 AS found_out FROM lifecycle.verify() WHERE what = 'segment_member';
+SELECT lifecycle.rebuild();
+(TABLE before EXCEPT TABLE lifecycle.segment_member) UNION ALL (TABLE lifecycle.segment_member EXCEPT TABLE before);
+(TABLE sizes EXCEPT TABLE lifecycle.segment_size) UNION ALL (TABLE lifecycle.segment_size EXCEPT TABLE sizes);
+SELECT * FROM lifecycle.verify() WHERE what = 'segment_member';
 
 -- A condition that raises an error for one customer leaves that customer where it was; everybody else goes on, and no order is lost.
 INSERT INTO lifecycle.segment (name, predicate) VALUES ('thrifty', '100 / (revenue - 13) > 0');

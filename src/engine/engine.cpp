@@ -29,6 +29,7 @@ namespace lifecycle::engine {
 namespace {
 
 pg::Statement fold{.sql = "SELECT lifecycle.fold_baskets()"};
+pg::Statement mend_members{.sql = "SELECT lifecycle.mend_members()"};
 pg::Statement recount{.sql = "SELECT lifecycle.recount_baskets()"};
 pg::Statement settle_referrals{.sql = "SELECT lifecycle.settle_referrals()"};
 
@@ -291,6 +292,7 @@ LIFECYCLE_FUNCTION(lifecycle_rebuild) {
     engine::replay_everybody();
     pg::as_owner([] {
         pg::open_spi();
+        engine::mend_members.run();
         engine::recount.run();
         pg::close_spi();
     });

@@ -5,6 +5,31 @@ CREATE FUNCTION lifecycle.rebuild() RETURNS void
     AS 'MODULE_PATHNAME', 'lifecycle_rebuild';
 COMMENT ON FUNCTION lifecycle.rebuild() IS 'Works out every customer anew from the ledger: numbers, tiers, segments. Changes nothing that is right; sends nothing';
 
+-- What the customers' rows say has just been worked out; segment_member says the same, unless somebody has changed it by hand.
+CREATE FUNCTION lifecycle.mend_members() RETURNS void
+    LANGUAGE sql SET search_path = pg_catalog, pg_temp
+    AS $$
+    WITH held AS MATERIALIZED (
+        SELECT s.name AS segment, c.customer_id, u.since
+          FROM lifecycle.customer AS c CROSS JOIN LATERAL unnest(c.segment_ids, c.segment_since) AS u (id, since)
+          JOIN lifecycle.segment AS s ON s.segment_id = u.id)
+    DELETE FROM lifecycle.segment_member AS m
+     WHERE NOT EXISTS (SELECT FROM held AS h WHERE (h.segment, h.customer_id, h.since) = (m.segment, m.customer_id, m.entered_at));
+
+    INSERT INTO lifecycle.segment_member (segment, customer_id, entered_at)
+        SELECT s.name, c.customer_id, u.since
+          FROM lifecycle.customer AS c CROSS JOIN LATERAL unnest(c.segment_ids, c.segment_since) AS u (id, since)
+          JOIN lifecycle.segment AS s ON s.segment_id = u.id
+        ON CONFLICT (segment, customer_id) DO NOTHING;
+
+    INSERT INTO lifecycle.segment_delta (segment, members)
+        SELECT segment, coalesce(m.members, 0) - coalesce(d.members, 0)
+          FROM (SELECT n.segment, count(*) AS members FROM lifecycle.segment_member AS n GROUP BY n.segment) AS m
+          FULL JOIN (SELECT e.segment, sum(e.members) AS members FROM lifecycle.segment_delta AS e GROUP BY e.segment) AS d USING (segment)
+         WHERE coalesce(m.members, 0) <> coalesce(d.members, 0)
+$$;
+COMMENT ON FUNCTION lifecycle.mend_members() IS 'Internal: part of lifecycle.rebuild(); makes segment_member and the sizes of segments what the customers'' rows say';
+
 CREATE TABLE lifecycle.definition_change (
     change_id       bigint GENERATED ALWAYS AS IDENTITY,
     started_at      timestamptz NOT NULL,

@@ -38,9 +38,10 @@ BEGIN
          WHERE f.value IS DISTINCT FROM computed -> k.key -> f.key
         UNION ALL
         SELECT r.customer_id, 'segment_member', r.segments::text, m.segments::text
-          FROM (SELECT c.customer_id, (SELECT array_agg(s.name ORDER BY s.name) FROM lifecycle.segment AS s WHERE s.segment_id = ANY (c.segment_ids)) AS segments
+          FROM (SELECT c.customer_id, (SELECT jsonb_object_agg(s.name, u.since)
+                                         FROM unnest(c.segment_ids, c.segment_since) AS u (id, since) JOIN lifecycle.segment AS s ON s.segment_id = u.id) AS segments
                   FROM lifecycle.customer AS c WHERE c.customer_id = ANY (customers)) AS r
-          LEFT JOIN (SELECT m.customer_id, array_agg(m.segment ORDER BY m.segment) AS segments FROM lifecycle.segment_member AS m
+          LEFT JOIN (SELECT m.customer_id, jsonb_object_agg(m.segment, m.entered_at) AS segments FROM lifecycle.segment_member AS m
                       WHERE m.segment = ANY (ARRAY(SELECT s.name FROM lifecycle.segment AS s)) AND m.customer_id = ANY (customers)
                       GROUP BY m.customer_id) AS m ON m.customer_id = r.customer_id
          WHERE r.segments IS DISTINCT FROM m.segments;
