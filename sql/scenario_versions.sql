@@ -84,6 +84,24 @@ SELECT lifecycle.track('ivy', 'order', '{"order": "i", "amount": 10}'), lifecycl
 UPDATE lifecycle.scenario SET trigger = 'event:swapped' WHERE name = 'swap';
 SELECT scenario, anchor, payload ->> 'product' AS product FROM lifecycle.claim(10) ORDER BY 1;
 
+-- AN OFFER that only a former version brings stays until the last one who began with it is through.
+\set VERBOSITY default
+INSERT INTO lifecycle.offer (name, kind, value) VALUES ('thank_you', 'percent', 5), ('by_variant', 'percent', 6);
+INSERT INTO lifecycle.scenario (name, trigger) VALUES ('gift', 'event:gift');
+INSERT INTO lifecycle.step (scenario, position, delay, class, template, offer) VALUES ('gift', 1, '1 day', 'transactional', 'gift', 'thank_you');
+INSERT INTO lifecycle.variant (scenario, position, name, offer) VALUES ('gift', 1, 'A', 'by_variant');
+UPDATE lifecycle.scenario SET status = 'active' WHERE name = 'gift';
+SELECT lifecycle.track('kim', 'event', '{"event": "gift"}');
+DELETE FROM lifecycle.variant WHERE scenario = 'gift';
+UPDATE lifecycle.step SET offer = NULL WHERE scenario = 'gift';
+DELETE FROM lifecycle.offer WHERE name = 'thank_you';
+UPDATE lifecycle.offer SET name = 'another' WHERE name = 'by_variant';
+SELECT wait_until('2030-03-11 12:00+00');
+SELECT payload -> 'offer' ->> 'name' AS offer FROM lifecycle.outbox WHERE scenario = 'gift';
+SELECT status FROM lifecycle.enrolment WHERE scenario = 'gift';
+DELETE FROM lifecycle.offer WHERE name = 'thank_you';
+\set VERBOSITY terse
+
 -- A condition whose segment has gone does not hold, and costs nobody an order.
 INSERT INTO lifecycle.segment (name, predicate) VALUES ('buyers', 'order_count > 0');
 INSERT INTO lifecycle.step (scenario, position, template) VALUES ('school', 1, 'x');

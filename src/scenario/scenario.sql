@@ -406,10 +406,23 @@ BEGIN
                   DETAIL = format('Step %s of scenario "%s" brings it.', user_of_it.position, user_of_it.scenario),
                   HINT = 'Change or delete the steps first.';
     END IF;
+    -- Whoever began with a former version of a scenario is to get what it brings.
+    SELECT v.scenario, v.version, d.step ->> 'position' AS position INTO user_of_it
+      FROM lifecycle.scenario_version AS v CROSS JOIN LATERAL jsonb_array_elements(v.definition -> 'steps') AS d (step)
+     WHERE (d.step ->> 'offer' = OLD.name OR EXISTS (SELECT FROM jsonb_array_elements(d.step -> 'variants') AS a (variant) WHERE a.variant ->> 'offer' = OLD.name))
+       AND EXISTS (SELECT FROM lifecycle.enrolment AS e WHERE (e.scenario, e.version) = (v.scenario, v.version) AND e.status = 'active')
+     ORDER BY v.scenario, v.version LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION 'offer "%" is in use', OLD.name
+            USING ERRCODE = 'foreign_key_violation',
+                  DETAIL = format('Step %s of version %s of scenario "%s" brings it, and somebody is still on the way with that version.',
+                                  user_of_it.position, user_of_it.version, user_of_it.scenario),
+                  HINT = 'Wait until they have finished, or end their enrolments.';
+    END IF;
     RETURN CASE TG_OP WHEN 'DELETE' THEN OLD ELSE NEW END;
 END
 $$;
-COMMENT ON FUNCTION lifecycle.check_offer_in_use() IS 'Trigger of lifecycle.offer: refuses to delete or rename one that steps bring';
+COMMENT ON FUNCTION lifecycle.check_offer_in_use() IS 'Trigger of lifecycle.offer: refuses to delete or rename one that steps bring, or did in a version with which somebody is still on the way';
 
 CREATE TRIGGER check_offer_in_use_deleted BEFORE DELETE ON lifecycle.offer
     FOR EACH ROW EXECUTE FUNCTION lifecycle.check_offer_in_use();
