@@ -33,6 +33,7 @@ struct Fact {
     Datum amount_datum;      // the same
     const Foreign* foreign;  // nullptr: the amount is in the shop's currency
     bool sum_of_items;       // the shop says no amount: the order's items do
+    bool said_before;        // a consent of a row that was changed for another reason
     // Kinds other than order and refund: the mapped fields after the customer, in the order of the kind's list.
     Datum* fields;
     bool* nulls;

@@ -208,6 +208,7 @@ CREATE TABLE lifecycle.consent_log (
     changed_at  timestamptz NOT NULL,
     evidence    text,
     source_id   int4 NOT NULL,
+    since       timestamptz,
     CONSTRAINT consent_log_channel_is_known CHECK (channel IN ('email', 'sms', 'push', 'ads')),
     CONSTRAINT consent_log_status_is_known CHECK (status IN ('pending', 'granted', 'revoked'))
 );
@@ -219,6 +220,7 @@ COMMENT ON COLUMN lifecycle.consent_log.status IS 'pending, granted or revoked';
 COMMENT ON COLUMN lifecycle.consent_log.changed_at IS 'When the customer said so';
 COMMENT ON COLUMN lifecycle.consent_log.evidence IS 'What proves it: wording, address, form';
 COMMENT ON COLUMN lifecycle.consent_log.source_id IS 'The source that said it';
+COMMENT ON COLUMN lifecycle.consent_log.since IS 'When the row that says it first did so: it has been changed for another reason since, and changed_at with it, and the consent holds from this time on. NULL: from changed_at';
 
 -- One index only: whoever moves a timer knows from the customer's row where it stands.
 CREATE TABLE lifecycle.timer (

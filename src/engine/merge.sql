@@ -188,7 +188,7 @@ BEGIN
            (SELECT max(l.status) FILTER (WHERE l.channel = 'email') AS email, max(l.status) FILTER (WHERE l.channel = 'sms') AS sms,
                    max(l.status) FILTER (WHERE l.channel = 'push') AS push, max(l.status) FILTER (WHERE l.channel = 'ads') AS ads
               FROM (SELECT DISTINCT ON (l.channel) l.channel, l.status FROM lifecycle.consent_log AS l WHERE l.customer_id = stays
-                     ORDER BY l.channel, l.changed_at DESC, l.status = 'granted', l.status) AS l) AS s
+                     ORDER BY l.channel, coalesce(l.since, l.changed_at) DESC, l.status = 'granted', l.status) AS l) AS s
      WHERE c.customer_id = stays AND g.customer_id = gone;
 
     DELETE FROM lifecycle.timer AS t USING lifecycle.customer AS c WHERE c.customer_id = gone AND (t.due_at, t.customer_id) = (c.timer_at, gone);

@@ -44,9 +44,9 @@ BEGIN
     (SELECT 'consent', u.channel, u.status, l.changed_at, r.expires_at, coalesce(l.evidence, CASE WHEN u.status IS NULL THEN 'never asked' END)
        FROM lifecycle.customer AS c
       CROSS JOIN LATERAL (VALUES (1, 'email', c.email_consent), (2, 'sms', c.sms_consent), (3, 'push', c.push_consent), (4, 'ads', c.ads_consent)) AS u (n, channel, status)
-       LEFT JOIN LATERAL (SELECT l.changed_at, l.evidence FROM lifecycle.consent_log AS l
+       LEFT JOIN LATERAL (SELECT coalesce(l.since, l.changed_at) AS changed_at, l.evidence FROM lifecycle.consent_log AS l
                            WHERE l.customer_id = c.customer_id AND l.channel = u.channel AND l.status = u.status
-                           ORDER BY l.changed_at DESC LIMIT 1) AS l ON true
+                           ORDER BY coalesce(l.since, l.changed_at) DESC LIMIT 1) AS l ON true
        LEFT JOIN LATERAL (SELECT max(r.expires_at) AS expires_at FROM lifecycle.consent_request AS r
                            WHERE r.customer_id = c.customer_id AND r.channel = u.channel AND r.confirmed_at IS NULL
                              AND r.expires_at > lifecycle.now() AND u.status = 'pending') AS r ON true

@@ -17,7 +17,7 @@ BEGIN
             -- What the outbox has sent is below.
             SELECT e.occurred_at, 'engagement', e.type, '{}' FROM lifecycle.engagement AS e WHERE e.customer_id = self AND e.type = 'sent' AND e.source_id <> -1
             UNION ALL
-            SELECT l.changed_at, 'consent', l.channel, jsonb_build_object('status', l.status, 'evidence', l.evidence)
+            SELECT coalesce(l.since, l.changed_at), 'consent', l.channel, jsonb_build_object('status', l.status, 'evidence', l.evidence)
               FROM lifecycle.consent_log AS l WHERE l.customer_id = self
             UNION ALL
             SELECT e.at, e.kind, h.tier, '{}'

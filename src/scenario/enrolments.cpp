@@ -218,7 +218,7 @@ void note_consents(Batch batch, Outgoing* outgoing) {
         }
         if (change.silent) continue;  // an import is nobody's word of today
         for (const Fact& fact : change.facts) {
-            if (fact.kind != FactKind::consent || fact.withdrawn) continue;
+            if (fact.kind != FactKind::consent || fact.withdrawn || fact.said_before) continue;
             // Said again counts too: what was suppressed meanwhile is lifted.
             if (pg::view(fact.fields[1]) == "granted" && consents(change.after, consent_column(pg::view(fact.fields[0]))))
                 outgoing->granted.push({change.after.values[kCustomerId], fact.fields[0]});

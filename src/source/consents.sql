@@ -90,7 +90,7 @@ BEGIN
                   HINT = 'Ask for consent again.';
     ELSIF EXISTS (SELECT FROM lifecycle.consent_log AS l
                    WHERE l.customer_id = request.customer_id AND l.channel = request.channel AND l.status = 'revoked'
-                     AND l.changed_at >= request.requested_at) THEN
+                     AND coalesce(l.since, l.changed_at) >= request.requested_at) THEN
         RAISE EXCEPTION 'consent has been withdrawn since the token was made'
             USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'Ask for consent again.';
     END IF;
