@@ -118,6 +118,25 @@ SELECT lifecycle.tick() >= 0 AS ticked;
 SELECT * FROM seen;
 SELECT * FROM lifecycle.verify();
 
+-- AN ERROR puts off whom it is about, by an hour, and nobody else.
+SELECT count(lifecycle.track(c, 'event', '{"event": "letter"}')) FROM unnest('{ann,dan}'::text[]) AS c;
+SET lifecycle.clock = '2026-07-23 11:00+00';
+UPDATE lifecycle.outbox SET status = 'sent' WHERE status = 'pending' AND scenario = 'letter';
+SET lifecycle.fault = 'sent:error';
+SELECT lifecycle.tick() >= 0 AS ticked;
+SELECT customer_id, last_sent_at FROM seen WHERE customer_id IN ('ann', 'dan');
+SET lifecycle.clock = '2026-07-24 10:30+00';
+SELECT lifecycle.track('dan', 'event', '{"event": "letter"}');
+UPDATE lifecycle.outbox SET status = 'sent' WHERE status = 'pending' AND scenario = 'letter';
+SET lifecycle.fault = 'sent:error';
+SELECT lifecycle.tick() >= 0 AS ticked;
+SELECT lifecycle.tick() >= 0 AS ticked;
+SELECT customer_id, last_sent_at FROM seen WHERE customer_id = 'dan';
+SELECT not_before FROM lifecycle.sent_note;
+SET lifecycle.clock = '2026-07-24 11:30+00';
+SELECT lifecycle.tick() >= 0 AS ticked;
+SELECT customer_id, last_sent_at FROM seen WHERE customer_id = 'dan';
+
 -- Forgotten, with what was noted and not taken in yet; and the timeline tells of a letter once.
 SELECT at, kind, name FROM lifecycle.timeline('ben') WHERE kind LIKE 'message%' OR kind = 'engagement';
 SELECT jsonb_array_length(lifecycle.export('ben') -> 'engagement') AS letters;
