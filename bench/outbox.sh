@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The outbox against other queues in PostgreSQL, all in one run on a scratch cluster: claim and ack in batches of 100 with 4 consumers; the
 # same with a long history while an old snapshot is held; and the disk that history takes. README.md has the method and its limits.
+#   outbox.sh [rate] [ageing] [disk]    without a name: all three
 . "$(dirname "$0")/../tools/lib.sh"
 
 MESSAGES=${MESSAGES:-40000}        # drained for the rate
@@ -10,6 +11,9 @@ AGE_MESSAGES=${AGE_MESSAGES:-80000} # through the queue while the snapshot is he
 RATE=${RATE:-2000}                 # messages a second in the ageing run
 DISK_MESSAGES=${DISK_MESSAGES:-200000} # through the outbox for the disk: measured at half of them and at the end
 CONTENDERS=${CONTENDERS:-lifecycle plain pgmq pgq}
+
+asked=" ${*:-rate ageing disk} "
+wanted() { [[ $asked = *" $1 "* ]]; }
 
 need_postgres
 here=$root/bench
@@ -117,24 +121,36 @@ disk() {
 }
 
 for ((round = 1; round <= ROUNDS; round++)); do
-    for contender in $CONTENDERS; do say "rate, round $round: $contender"; rate "$contender"; done
+    for contender in $CONTENDERS; do wanted rate && { say "rate, round $round: $contender"; rate "$contender"; }; done
 done
-for contender in $CONTENDERS; do say "ageing: $contender"; age "$contender"; done
-say "disk"; disk
+for contender in $CONTENDERS; do wanted ageing && { say "ageing: $contender"; age "$contender"; }; done
+if wanted disk; then say "disk"; disk; fi
 
 sql -d postgres -c "SELECT split_part(version(), ' on ', 1)"
 printf '%s messages, %s rounds; ageing with %s in history and %s more at %s/s; %s cores\n' "$MESSAGES" "$ROUNDS" "$HISTORY" "$AGE_MESSAGES" "$RATE" "$(nproc)"
-printf '\nClaim and ack, batches of 100, 4 consumers: messages a second (higher is better)\n  target for pg_lifecycle: the best of the others\n'
-best=0
-for contender in $CONTENDERS; do
-    median=$(sort -g "$cluster/rate.$contender" | awk '{ v[NR] = $1 } END { print (v[int((NR + 1) / 2)] + v[int(NR / 2) + 1]) / 2 }')
-    printf '  %-12s %8.0f   %s\n' "$contender" "$median" "$(sort -g "$cluster/rate.$contender" | sed -n '1p;$p' | paste -sd- )"
-    if [ "$contender" = lifecycle ]; then ours=$median; elif awk "BEGIN { exit !($median > $best) }"; then best=$median; fi
-done
-[ "$best" = 0 ] || awk "BEGIN { printf \"  pg_lifecycle / best of the others: %.2fx\n\", ${ours:-0} / $best }"
-printf '\nAgeing with a snapshot held all the time: p99 of claim in ms (lower is better)\n  target for pg_lifecycle: last tenth <= 1.5x first tenth\n'
-printf '  %-12s %12s %12s %7s   %s\n' contender 'first tenth' 'last tenth' ratio 'medians'
-for contender in $CONTENDERS; do read -r first last ratio m1 m2 <"$cluster/age.$contender"; printf '  %-12s %12s %12s %6sx   %s, %s\n' "$contender" "$first" "$last" "$ratio" "$m1" "$m2"; done
-{ read -r half; read -r whole; } <"$cluster/disk"
-printf '\nDisk of the outbox with retention, after %s and %s messages\n  target: <= 1.20x\n' $((DISK_MESSAGES / 2)) "$DISK_MESSAGES"
-awk "BEGIN { printf \"  %.1f MB, %.1f MB: %.2fx\n\", $half / 1048576, $whole / 1048576, $whole / $half }"
+tell_rate() {
+    local contender median ours=0 best=0
+    printf '\nClaim and ack, batches of 100, 4 consumers: messages a second (higher is better)\n  target for pg_lifecycle: the best of the others\n'
+    for contender in $CONTENDERS; do
+        median=$(sort -g "$cluster/rate.$contender" | awk '{ v[NR] = $1 } END { print (v[int((NR + 1) / 2)] + v[int(NR / 2) + 1]) / 2 }')
+        printf '  %-12s %8.0f   %s\n' "$contender" "$median" "$(sort -g "$cluster/rate.$contender" | sed -n '1p;$p' | paste -sd- )"
+        if [ "$contender" = lifecycle ]; then ours=$median; elif awk "BEGIN { exit !($median > $best) }"; then best=$median; fi
+    done
+    [ "$best" = 0 ] || awk "BEGIN { printf \"  pg_lifecycle / best of the others: %.2fx\n\", $ours / $best }"
+}
+tell_ageing() {
+    local contender first last ratio m1 m2
+    printf '\nAgeing with a snapshot held all the time: p99 of claim in ms (lower is better)\n  target for pg_lifecycle: last tenth <= 1.5x first tenth\n'
+    printf '  %-12s %12s %12s %7s   %s\n' contender 'first tenth' 'last tenth' ratio 'medians'
+    for contender in $CONTENDERS; do
+        read -r first last ratio m1 m2 <"$cluster/age.$contender"
+        printf '  %-12s %12s %12s %6sx   %s, %s\n' "$contender" "$first" "$last" "$ratio" "$m1" "$m2"
+    done
+}
+tell_disk() {
+    local half whole
+    { read -r half; read -r whole; } <"$cluster/disk"
+    printf '\nDisk of the outbox with retention, after %s and %s messages\n  target: <= 1.20x\n' $((DISK_MESSAGES / 2)) "$DISK_MESSAGES"
+    awk "BEGIN { printf \"  %.1f MB, %.1f MB: %.2fx\n\", $half / 1048576, $whole / 1048576, $whole / $half }"
+}
+for part in rate ageing disk; do if wanted $part; then tell_$part; fi; done

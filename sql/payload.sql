@@ -73,7 +73,7 @@ SELECT lifecycle.grant_mailer('regress_lifecycle_renderer');
 SET ROLE regress_lifecycle_renderer;
 SELECT count(*) > 0 AS tells FROM lifecycle.outbox AS o WHERE lifecycle.payload_of(o.message_id) ? 'first_name';
 \set VERBOSITY terse
-SELECT lifecycle.payloads('{anna}', '{cart_recovery}', '{x}', '{1}', '{email}', '{}');
+SELECT lifecycle.fresh_payload('{}', 'anna', 'cart_recovery', 'x', 'email');
 RESET ROLE;
 DROP OWNED BY regress_lifecycle_renderer;
 DROP ROLE regress_lifecycle_renderer;

@@ -84,12 +84,11 @@ bool is_of_lease(HeapTuple row, TupleDesc layout, void* arg) {
 }
 
 // Messages enter the parts in turn (lifecycle.part_of()). Most are still there; which part is asked first is a matter of speed only.
-constexpr int kPartsThatWait = 4;
 constexpr int64 kMessagesPerPart = 20000;
 
 pg::Rows* part_of(int64 id, int turn, Parts& parts) {
     int part = static_cast<int>((static_cast<uint64>(id) / kMessagesPerPart + static_cast<uint64>(turn)) % kPartsThatWait);
-    return parts.waiting(pg::table_oid(psprintf("outbox_%d", part)));
+    return parts.waiting(part_that_waits(part));
 }
 
 HeapTuple take(int64 id, Lease& lease, Parts& parts, TupleDesc* layout) {

@@ -2,10 +2,13 @@
 // history. Concurrent claims, and mailers that poll with plain SQL, never get the same message and never wait for one another.
 #include <algorithm>
 
+#include "outbox/gates.hpp"
 #include "outbox/message.hpp"
+#include "outbox/payload.hpp"
 #include "pg/catalog.hpp"
 #include "pg/clock.hpp"
 #include "pg/guard.hpp"
+#include "pg/pick.hpp"
 #include "pg/statement.hpp"
 
 namespace lifecycle::outbox {
@@ -23,29 +26,16 @@ pg::Statement waiting_channels{.sql = "SELECT w FROM lifecycle.waiting_channels(
 pg::Statement room_on{.sql = "SELECT r.room FROM unnest(lifecycle.room_on($1, $2)) WITH ORDINALITY AS r (room, n) ORDER BY r.n",
                       .types = {TEXTARRAYOID, TIMESTAMPTZOID}};
 
-// In the order of the index, so that nothing is sorted however much waits.
-pg::Statement pick_of_channel{
-    .sql = "SELECT o.tableoid, o.ctid, o.priority, o.due_at, o.message_id FROM lifecycle.outbox AS o"
-           " WHERE o.part OPERATOR(pg_catalog.<) 1000 AND o.channel OPERATOR(pg_catalog.=) $1 AND o.due_at OPERATOR(pg_catalog.<=) $2"
-           "   AND (o.status OPERATOR(pg_catalog.=) 'pending'"
-           "        OR (o.status OPERATOR(pg_catalog.=) 'leased' AND o.leased_until OPERATOR(pg_catalog.<=) $2))"
-           " ORDER BY o.channel, o.priority DESC, o.due_at LIMIT $3 FOR UPDATE SKIP LOCKED",
-    .types = {TEXTOID, TIMESTAMPTZOID, INT8OID},
-    .qualified = true};
 pg::Statement pick_of_customer{
     .sql = "WITH own AS MATERIALIZED ("
-           "     SELECT o.tableoid AS part, o.ctid AS place, o.priority, o.due_at, o.message_id FROM lifecycle.outbox AS o"
+           "     SELECT o.tableoid, o.ctid AS place, o.priority, o.due_at, o.message_id FROM lifecycle.outbox AS o"
            // Not by the index on due_at: a customer has few messages.
            "      WHERE o.part < 1000 AND o.customer_id = $1 AND o.due_at + interval '0' <= $2 AND ($4 IS NULL OR o.channel = $4)"
            "        AND (o.status = 'pending' OR (o.status = 'leased' AND o.leased_until <= $2))"
            "        FOR UPDATE SKIP LOCKED)"
-           " SELECT w.* FROM own AS w ORDER BY w.priority DESC, w.due_at, w.message_id LIMIT $3",
+           " SELECT w.tableoid, w.place FROM own AS w ORDER BY w.priority DESC, w.due_at, w.message_id LIMIT $3",
     .types = {TEXTOID, TIMESTAMPTZOID, INT8OID, TEXTOID}};
 
-pg::Statement ask_gates{
-    .sql = "SELECT g.n, g.reason FROM lifecycle.gates($1, $2, $3, $4, $5, $6) AS g WHERE g.reason IS NOT NULL",
-    .types = {TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID},
-    .qualified = true};
 pg::Statement end_messages{.sql = "SELECT lifecycle.end_messages($1, $2, $3)", .types = {INT8ARRAYOID, TEXTARRAYOID, TEXTARRAYOID}};
 pg::Statement note_pace{
     .sql = "INSERT INTO lifecycle.channel_pace (channel, claimed_at, messages)"
@@ -56,10 +46,6 @@ pg::Statement forget_pace{
     .sql = "DELETE FROM lifecycle.channel_pace AS p WHERE p.claimed_at <= $2 - interval '1 hour' AND p.channel = ANY ($1)",
     .types = {TEXTARRAYOID, TIMESTAMPTZOID}};
 pg::Statement renew_coupons{.sql = "SELECT lifecycle.renew_coupons($1, $2, $3)", .types = {TEXTARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZOID}};
-pg::Statement fresh_payloads{
-    .sql = "SELECT p.n, p.fresh FROM lifecycle.payloads($1, $2, $3, $4, $5, $6) AS p",
-    .types = {TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID},
-    .qualified = true};
 pg::Statement note_lease{
     .sql = "INSERT INTO lifecycle.lease (lease_token, consumer, leased_until, message_ids) VALUES ($1, $2, $3, $4)",
     .types = {INT8OID, TEXTOID, TIMESTAMPTZOID, INT8ARRAYOID},
@@ -91,15 +77,14 @@ struct Channel {
 
 // A message that is locked.
 struct Picked {
-    Oid part;
+    pg::Rows* part;
     ItemPointerData place;
-    int32 priority;
-    Instant due;
-    int64 id;
     Message message;
     std::string_view ends;  // as what, if it does not go out
     Datum why;
     bool lapsed;  // somebody had it before
+
+    int64 id() const { return message.number(kMessageId); }
 };
 
 void check_terms(FunctionCallInfo fcinfo) {
@@ -136,36 +121,74 @@ void find_channels(const Terms& terms, bool any_limits, pg::Array<Channel>* chan
     }
 }
 
-void take_picked(uint64 rows, pg::Array<Picked>* picked) {
-    for (uint64 i = 0; i < rows; ++i) {
-        picked->push({.part = DatumGetObjectId(pg::cell(i, 1).value),
-                      .place = *pg::item_pointer(pg::cell(i, 2).value),
-                      .priority = DatumGetInt32(pg::cell(i, 3).value),
-                      .due = DatumGetTimestampTz(pg::cell(i, 4).value),
-                      .id = DatumGetInt64(pg::cell(i, 5).value),
-                      .message = {},
-                      .ends = {},
-                      .why = 0,
-                      .lapsed = false});
-    }
+struct Harvest {
+    Instant clock;
+    pg::Array<Picked>* picked;
+};
+
+Datum column(TupleTableSlot* row, Column c, bool* null = nullptr) {
+    bool is_null;
+    return slot_getattr(row, c + 1, null == nullptr ? &is_null : null);
+}
+
+Instant due_of(TupleTableSlot* row) { return DatumGetTimestampTz(column(row, kDueAt)); }
+
+// Due, and nobody's.
+bool is_free(TupleTableSlot* row, void* arg) {
+    Instant clock = static_cast<const Harvest*>(arg)->clock;
+    auto status = pg::view(column(row, kStatus));
+    if (due_of(row) > clock || status != "leased") return due_of(row) <= clock && status == "pending";
+    bool unknown;
+    Datum until = column(row, kLeasedUntil, &unknown);
+    return !unknown && DatumGetTimestampTz(until) <= clock;
+}
+
+bool goes_first(TupleTableSlot* a, TupleTableSlot* b) {
+    int32 priority = DatumGetInt32(column(a, kPriority)), other = DatumGetInt32(column(b, kPriority));
+    return priority != other ? priority > other : due_of(a) < due_of(b);
+}
+
+void take_picked(pg::Rows* part, HeapTuple row, void* arg) {
+    static_cast<const Harvest*>(arg)->picked->push({.part = part,
+                                                    .place = row->t_self,
+                                                    .message = read(row, RelationGetDescr(part->relation)),
+                                                    .ends = {},
+                                                    .why = 0,
+                                                    .lapsed = false});
+}
+
+// In the order of the index, so that nothing is sorted however much waits.
+void pick_of_channel(Datum channel, int64 wanted, Parts& parts, Harvest& harvest) {
+    pg::Rows* waiting[kPartsThatWait];
+    for (int i = 0; i < kPartsThatWait; ++i) waiting[i] = parts.waiting(part_that_waits(i));
+    constexpr AttrNumber kIndex[] = {kChannel + 1, kPriority + 1, kDueAt + 1};
+    const pg::Condition conditions[] = {{1, BTEqualStrategyNumber, F_TEXTEQ, channel},
+                                        {3, BTLessEqualStrategyNumber, F_TIMESTAMPTZ_LE, TimestampTzGetDatum(harvest.clock)}};
+    pg::pick({waiting, kIndex, conditions, is_free, goes_first, take_picked, &harvest}, wanted);
+}
+
+bool goes_before(const Picked& a, const Picked& b) {
+    int32 priority = DatumGetInt32(a.message.values[kPriority]), other = DatumGetInt32(b.message.values[kPriority]);
+    if (priority != other) return priority > other;
+    Instant due = DatumGetTimestampTz(a.message.values[kDueAt]), later = DatumGetTimestampTz(b.message.values[kDueAt]);
+    return due != later ? due < later : a.id() < b.id();
 }
 
 // Locks up to so many messages that are due and that nobody holds, the first ones first.
-void pick(const Terms& terms, const pg::Array<Channel>& channels, int64 wanted, pg::Array<Picked>* picked) {
+void pick(const Terms& terms, const pg::Array<Channel>& channels, int64 wanted, Parts& parts, pg::Array<Picked>* picked) {
+    Harvest harvest{terms.clock, picked};
     if (!terms.any_customer) {
         Datum args[] = {terms.customer, TimestampTzGetDatum(terms.clock), Int64GetDatum(wanted), terms.channel};
-        take_picked(pick_of_customer.run(args, terms.any_channel ? "   n" : nullptr), picked);
+        uint64 found = pick_of_customer.run(args, terms.any_channel ? "   n" : nullptr);
+        for (uint64 i = 0; i < found; ++i) {
+            pg::Rows* part = parts.waiting(DatumGetObjectId(pg::cell(i, 1).value));
+            take_picked(part, pg::row_at(part, pg::item_pointer(pg::cell(i, 2).value)), &harvest);
+        }
         return;
     }
-    for (const Channel& c : channels) {
-        Datum args[] = {c.name, TimestampTzGetDatum(terms.clock), Int64GetDatum(c.limited ? Min(wanted, c.room) : wanted)};
-        take_picked(pick_of_channel.run(args), picked);
-    }
+    for (const Channel& c : channels) pick_of_channel(c.name, c.limited ? Min(wanted, c.room) : wanted, parts, harvest);
     if (channels.size < 2) return;
-    std::sort(picked->begin(), picked->end(), [](const Picked& a, const Picked& b) {
-        if (a.priority != b.priority) return a.priority > b.priority;
-        return a.due != b.due ? a.due < b.due : a.id < b.id;
-    });
+    std::sort(picked->begin(), picked->end(), goes_before);
     picked->size = Min(picked->size, static_cast<size_t>(wanted));
 }
 
@@ -176,30 +199,25 @@ Datum lapse_of(const Message& m) {
 
 // Says of each message whether it ends here. Whether an at_most_once message has gone out nobody knows, and no gate can change that.
 void judge(const Terms& terms, pg::Array<Picked>& picked) {
-    pg::Array<Datum> asked[6];
-    pg::Array<bool> no_recipient;
+    pg::Array<Asked> asked;
     for (Picked& p : picked) {
         const Message& m = p.message;
         p.lapsed = m.text(kStatus) == "leased";
         bool cancelled = DatumGetBool(m.values[kCancelRequested]);
         if (p.lapsed && !cancelled) p.why = lapse_of(m);
-        p.ends = p.lapsed && m.text(kDelivery) == "at_most_once"          ? "unknown"
-                 : cancelled                                              ? "cancelled"
+        p.ends = p.lapsed && m.text(kDelivery) == "at_most_once"            ? "unknown"
+                 : cancelled                                                ? "cancelled"
                  : DatumGetTimestampTz(m.values[kExpiresAt]) <= terms.clock ? "expired"
-                 : DatumGetInt32(m.values[kAttempts]) >= terms.tries      ? "failed"
-                                                                          : "";
-        constexpr Column kAsked[] = {kCustomerId, kRecipient, kScenario, kAnchor, kChannel, kClass};
-        for (size_t i = 0; i < std::size(kAsked); ++i) asked[i].push(m.values[kAsked[i]]);
-        no_recipient.push(m.nulls[kRecipient]);
+                 : DatumGetInt32(m.values[kAttempts]) >= terms.tries        ? "failed"
+                                                                            : "";
+        asked.push({m.values[kCustomerId], m.values[kRecipient], m.values[kScenario], m.values[kAnchor], m.values[kChannel], m.nulls[kRecipient],
+                    m.text(kClass) == "marketing"});
     }
-    Datum args[std::size(asked)];
-    for (size_t i = 0; i < std::size(asked); ++i) args[i] = pg::text_array(asked[i].span(), i == 1 ? no_recipient.data : nullptr);
-    uint64 refused = ask_gates.run(args);
-    for (uint64 i = 0; i < refused; ++i) {
-        Picked& p = picked[static_cast<size_t>(DatumGetInt64(pg::cell(i, 1).value)) - 1];
-        if (p.ends == "unknown") continue;
-        p.ends = "cancelled";
-        p.why = pg::copied_cell(i, 2, TEXTOID);
+    auto reasons = ask_gates(asked.span());
+    for (size_t i = 0; i < picked.size; ++i) {
+        if (reasons[i] == 0 || picked[i].ends == "unknown") continue;
+        picked[i].ends = "cancelled";
+        picked[i].why = reasons[i];
     }
 }
 
@@ -213,7 +231,7 @@ void end_refused(pg::Array<Picked>& picked) {
             picked[good++] = p;
             continue;
         }
-        ids.push(Int64GetDatum(p.id));
+        ids.push(Int64GetDatum(p.id()));
         statuses.push(pg::to_datum(p.ends));
         errors.push(p.why);
         no_error.push(p.why == 0);
@@ -238,54 +256,27 @@ void keep_pace(const Terms& terms, const pg::Array<Picked>& picked, pg::Array<Ch
     note_pace.run(args);
 }
 
-// A text in a payload, by its keys; 0: there is none.
-Datum told(Datum payload, const char* key, const char* inner = nullptr) {
-    Jsonb* object = DatumGetJsonbP(payload);
-    for (const char* k : {key, inner}) {
-        if (k == nullptr) break;
-        JsonbValue room;
-        if (!JB_ROOT_IS_OBJECT(object)) return 0;
-        JsonbValue* v = getKeyJsonValueFromContainer(&object->root, k, static_cast<int>(strlen(k)), &room);
-        if (v == nullptr) return 0;
-        if (v->type == jbvString) return pg::to_datum(std::string_view{v->val.string.val, static_cast<size_t>(v->val.string.len)});
-        if (v->type != jbvBinary) return 0;
-        object = JsonbValueToJsonb(v);
-    }
-    return 0;
-}
-
 // The payloads as they are now. A code is good for so long from the first claim on.
-void complete(const Terms& terms, pg::Array<Picked>& picked) {
-    pg::Array<Datum> customers, scenarios, anchors, recommends, channels, codes, bound_at, renewed;
-    pg::Array<bool> no_recommends, no_code;
+void bring_up_to_date(const Terms& terms, pg::Array<Picked>& picked) {
+    pg::Array<Rendered> messages;
+    pg::Array<Datum> codes, bound_at;
     for (const Picked& p : picked) {
-        const Message& m = p.message;
-        customers.push(m.values[kCustomerId]);
-        scenarios.push(m.values[kScenario]);
-        anchors.push(m.values[kAnchor]);
-        channels.push(m.values[kChannel]);
-        no_recommends.push(recommends.push(told(m.values[kPayload], "recommends")) == 0);
-        Datum code = codes.push(told(m.values[kPayload], "offer", "code"));
-        no_code.push(code == 0);
-        if (code == 0) continue;
-        renewed.push(code);
-        bound_at.push(m.values[kCreatedAt]);
+        const Datum* m = p.message.values;
+        messages.push({m[kPayload], m[kCustomerId], m[kScenario], m[kAnchor], m[kChannel]});
+        if (Datum code = told(m[kPayload], "offer", "code")) {
+            codes.push(code);
+            bound_at.push(m[kCreatedAt]);
+        }
     }
-    if (!renewed.empty()) {
-        Datum args[] = {pg::text_array(renewed.span()), pg::instant_array(bound_at.span()), TimestampTzGetDatum(terms.clock)};
+    if (!codes.empty()) {
+        Datum args[] = {pg::text_array(codes.span()), pg::instant_array(bound_at.span()), TimestampTzGetDatum(terms.clock)};
         renew_coupons.run(args);
     }
-    Datum args[] = {pg::text_array(customers.span()), pg::text_array(scenarios.span()),
-                    pg::text_array(anchors.span()),   pg::text_array(recommends.span(), no_recommends.data),
-                    pg::text_array(channels.span()),  pg::text_array(codes.span(), no_code.data)};
-    uint64 found = fresh_payloads.run(args);
-    for (uint64 i = 0; i < found; ++i) {
-        Message& m = picked[static_cast<size_t>(DatumGetInt64(pg::cell(i, 1).value)) - 1].message;
-        m.values[kPayload] = DirectFunctionCall1(jsonb_strip_nulls, DirectFunctionCall2(jsonb_concat, m.values[kPayload], pg::cell(i, 2).value));
-    }
+    complete(messages.span());
+    for (size_t i = 0; i < picked.size; ++i) picked[i].message.values[kPayload] = messages[i].payload;
 }
 
-void lease_directly(const Terms& terms, pg::Array<Picked>& picked, Parts& parts, Tuplestorestate* result) {
+void lease_directly(const Terms& terms, pg::Array<Picked>& picked, Tuplestorestate* result) {
     Datum leased = pg::to_datum("leased");
     for (Picked& p : picked) {
         Message& m = p.message;
@@ -296,7 +287,7 @@ void lease_directly(const Terms& terms, pg::Array<Picked>& picked, Parts& parts,
         m.set(kLeasedUntil, TimestampTzGetDatum(terms.until));
         m.set(kLeaseToken, Int64GetDatum(terms.token));
         if (p.lapsed) m.set(kError, p.why);
-        tuplestore_puttuple(result, pg::change_row(parts.waiting(p.part), &p.place, m.values, m.nulls));
+        tuplestore_puttuple(result, pg::change_row(p.part, &p.place, m.values, m.nulls));
     }
 }
 
@@ -304,7 +295,7 @@ void lease_with_statement(const Terms& terms, const pg::Array<Picked>& picked, T
     pg::Array<Datum> ids, parts, payloads, errors;
     pg::Array<bool> no_error;
     for (const Picked& p : picked) {
-        ids.push(Int64GetDatum(p.id));
+        ids.push(Int64GetDatum(p.id()));
         parts.push(p.message.values[kPart]);
         payloads.push(p.message.values[kPayload]);
         errors.push(p.lapsed ? p.why : p.message.values[kError]);
@@ -320,25 +311,21 @@ void lease_with_statement(const Terms& terms, const pg::Array<Picked>& picked, T
 // Leases what can be leased of this many; how many have been looked at.
 size_t claim_some(Terms& terms, pg::Array<Channel>& channels, int64 wanted, Parts& parts, pg::Array<Datum>* taken, Tuplestorestate* result) {
     pg::Array<Picked> picked;
-    pick(terms, channels, wanted, &picked);
+    pick(terms, channels, wanted, parts, &picked);
     size_t seen = picked.size;
     if (seen == 0) return 0;
-    for (Picked& p : picked) {
-        pg::Rows* rows = parts.waiting(p.part);
-        p.message = read(pg::row_at(rows, &p.place), RelationGetDescr(rows->relation));
-    }
     judge(terms, picked);
     end_refused(picked);
     if (picked.empty()) return seen;
     keep_pace(terms, picked, channels);
-    complete(terms, picked);
+    bring_up_to_date(terms, picked);
     if (terms.token == 0) terms.token = nextval_internal(pg::table_oid("lease_token"), false);
     if (parts.plain) {
-        lease_directly(terms, picked, parts, result);
+        lease_directly(terms, picked, result);
     } else {
         lease_with_statement(terms, picked, result);
     }
-    for (const Picked& p : picked) taken->push(Int64GetDatum(p.id));
+    for (const Picked& p : picked) taken->push(Int64GetDatum(p.id()));
     return seen;
 }
 

@@ -30,6 +30,8 @@ Message read(HeapTuple row, TupleDesc layout) {
     return m;
 }
 
+Oid part_that_waits(int n) { return pg::table_oid(psprintf("outbox_%d", n)); }
+
 Parts open_parts() {
     Parts parts{.outbox = nullptr, .open = {}, .plain = true};
     parts.outbox = table_open(pg::table_oid(pg::Table::outbox), RowExclusiveLock);

@@ -65,6 +65,9 @@ struct Parts {
     pg::Rows* history(Oid part);
 };
 
+constexpr int kPartsThatWait = 4;
+Oid part_that_waits(int n);
+
 Parts open_parts();
 void close_parts(Parts& parts);
 

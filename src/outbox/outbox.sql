@@ -169,14 +169,23 @@ COMMENT ON COLUMN lifecycle.outbox_policy.max_attempts IS 'After how many attemp
 COMMENT ON COLUMN lifecycle.outbox_policy.retry_after IS 'How long a message waits after the first failure; twice as long after each further one';
 COMMENT ON COLUMN lifecycle.outbox_policy.retry_at_most IS 'The longest such wait';
 
+-- In PL/pgSQL, so that each claim and each acknowledgement finds a plan that was made before; with no operator, so that search_path need not be set.
 CREATE FUNCTION lifecycle.outbox_policy() RETURNS lifecycle.outbox_policy
-    LANGUAGE sql STABLE
+    LANGUAGE plpgsql STABLE
+    AS $$
+BEGIN
     RETURN coalesce((SELECT p FROM lifecycle.outbox_policy AS p), ROW(true, '2 years', 8, '1 minute', '6 hours')::lifecycle.outbox_policy);
+END
+$$;
 COMMENT ON FUNCTION lifecycle.outbox_policy() IS 'Internal: lifecycle.outbox_policy, or the defaults';
 
 CREATE FUNCTION lifecycle.history_part() RETURNS int4
-    LANGUAGE sql STABLE
+    LANGUAGE plpgsql STABLE
+    AS $$
+BEGIN
     RETURN coalesce((SELECT v.part FROM lifecycle.outbox_volume AS v WHERE v.ended_at IS NULL), 1000);
+END
+$$;
 COMMENT ON FUNCTION lifecycle.history_part() IS 'Internal: the part of lifecycle.outbox that messages which end now move to';
 
 -- What was sent is news for its customer, whom a mailer must neither lock nor wait for: it leaves a note, and the tick tells the customer.
