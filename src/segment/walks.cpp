@@ -184,7 +184,7 @@ void take_over(Customer& c) {
     Touches untouched;
     Moment before_everything{};
     before_everything.touches = &untouched;
-    if (k < moments.size()) as_of(change.after, k > 0 ? moments[k - 1] : before_everything);
+    if (k < moments.size()) as_of(c, change.after, k > 0 ? moments[k - 1] : before_everything);
     change.now = change.news_from;
     change.moments = moments.first(k);
     look_back(c);
