@@ -4,23 +4,13 @@
 
 #include "customer/log.hpp"
 #include "customer/rates.hpp"
-#include "pg/catalog.hpp"
+#include "customer/runs.hpp"
 #include "pg/fault.hpp"
 #include "pg/money.hpp"
-#include "pg/statement.hpp"
-#include "pg/table.hpp"
 
 namespace lifecycle::customer {
 
 namespace {
-
-constexpr size_t kPurchasesPerRun = 64;  // keeps a run on one page, out of TOAST
-
-pg::Statement read_runs{
-    .sql = "SELECT l.customer_id, l.ctid, l.source_id, l.kind, l.ids, l.orders, l.at, l.amounts,"
-           "       l.currencies, l.foreign_amounts, l.rates"
-           " FROM lifecycle.purchase_ledger AS l WHERE l.customer_id = ANY ($1) ORDER BY l.customer_id",
-    .types = {TEXTARRAYOID}};
 
 // A statement that says more than this about one customer's past is an import, not a correction.
 constexpr size_t kLargestCorrection = 8;
@@ -38,169 +28,6 @@ bool earlier(const Fact& a, const Fact& b) {
 
 bool same_id(const Fact& a, const Fact& b) { return a.kind == b.kind && a.source_id == b.source_id && a.id == b.id; }
 bool same_purchase(const Fact& a, const Fact& b) { return same_id(a, b) && a.at == b.at && a.amount == b.amount; }
-
-struct Run {
-    ItemPointerData tid;  // invalid: the recent orders in the customer's row
-    std::span<Fact> purchases;
-    bool changed;
-};
-
-// Orders of one source that came one by one wait in the customer's row until there are this many.
-constexpr size_t kRecentOrders = 16;
-
-pg::TableWriter* ledger_writer(pg::TableWriter*& writer) {
-    if (writer == nullptr) writer = pg::open_writer(pg::table_oid(pg::Table::purchase_ledger));
-    return writer;
-}
-
-void write_run(pg::TableWriter* writer, std::string_view customer, std::span<const Fact> run) {
-    enum { kOrders, kCurrencies, kForeignAmounts, kRates, kOptional };
-    std::string_view ids[kPurchasesPerRun];
-    Datum at[kPurchasesPerRun], amounts[kPurchasesPerRun];
-    Datum optional[kOptional][kPurchasesPerRun];
-    bool none[kOptional][kPurchasesPerRun];
-    bool any_order = false;
-    bool any_foreign = false;
-    for (size_t i = 0; i < run.size(); ++i) {
-        ids[i] = run[i].id;
-        at[i] = TimestampTzGetDatum(run[i].at);
-        amounts[i] = run[i].amount_datum;
-        none[kOrders][i] = run[i].order.empty();
-        any_order |= !none[kOrders][i];
-        optional[kOrders][i] = none[kOrders][i] ? Datum{0} : pg::to_datum(run[i].order);
-        const Foreign* foreign = run[i].foreign;
-        any_foreign |= foreign != nullptr;
-        none[kCurrencies][i] = none[kForeignAmounts][i] = none[kRates][i] = foreign == nullptr;
-        optional[kCurrencies][i] = foreign == nullptr ? Datum{0} : pg::to_datum(foreign->currency);
-        optional[kForeignAmounts][i] = foreign == nullptr ? Datum{0} : foreign->amount;
-        optional[kRates][i] = foreign == nullptr ? Datum{0} : foreign->rate;
-    }
-    size_t n = run.size();
-    Datum values[] = {pg::to_datum(customer),
-                      Int32GetDatum(run[0].source_id),
-                      pg::to_datum(run[0].kind == FactKind::order ? "order" : "refund"),
-                      pg::text_array(std::span<const std::string_view>{ids, n}),
-                      any_order ? pg::text_array({optional[kOrders], n}, none[kOrders]) : Datum{0},
-                      pg::instant_array({at, n}),
-                      pg::numeric_array({amounts, n}),
-                      any_foreign ? pg::text_array({optional[kCurrencies], n}, none[kCurrencies]) : Datum{0},
-                      any_foreign ? pg::array_of(NUMERICOID, {optional[kForeignAmounts], n}, none[kForeignAmounts]) : Datum{0},
-                      any_foreign ? pg::array_of(NUMERICOID, {optional[kRates], n}, none[kRates]) : Datum{0}};
-    bool nulls[] = {false, false, false, false, !any_order, false, false, !any_foreign, !any_foreign, !any_foreign};
-    pg::insert(writer, values, nulls);
-}
-
-// Cuts purchases into runs of one source and kind.
-void write_runs(pg::TableWriter* writer, std::string_view customer, std::span<const Fact> purchases) {
-    size_t start = 0;
-    for (size_t i = 1; i <= purchases.size(); ++i) {
-        if (i < purchases.size() && i - start < kPurchasesPerRun && purchases[i].kind == purchases[start].kind &&
-            purchases[i].source_id == purchases[start].source_id)
-            continue;
-        write_run(writer, customer, purchases.subspan(start, i - start));
-        start = i;
-    }
-}
-
-std::span<Fact> unpack(FactKind kind, int32 source, Datum ids_array, Datum at_array, Datum amounts_array) {
-    auto ids = pg::elements_of(ids_array);
-    auto at = pg::elements_of(at_array);
-    auto amounts = pg::elements_of(amounts_array);
-    auto purchases = pg::zeroed<Fact>(ids.count);
-    for (int i = 0; i < ids.count; ++i) {
-        Fact& fact = purchases[i];
-        fact.kind = kind;
-        fact.source_id = source;
-        fact.id = pg::view(ids.values[i]);
-        fact.at = DatumGetTimestampTz(at.values[i]);
-        fact.amount_datum = amounts.values[i];
-        auto amount = pg::to_decimal(fact.amount_datum);
-        if (!amount) ereport(ERROR, errcode(ERRCODE_DATA_CORRUPTED), errmsg("the purchase ledger has an amount out of range"));
-        fact.amount = *amount;
-    }
-    return purchases;
-}
-
-// Row `n` of read_runs.
-Run load_run(uint64 n) {
-    Run run{};
-    run.tid = *pg::item_pointer(pg::cell(n, 2).value);
-    FactKind kind = pg::view(pg::cell(n, 4).value) == "order" ? FactKind::order : FactKind::refund;
-    run.purchases = unpack(kind, DatumGetInt32(pg::cell(n, 3).value), pg::cell(n, 5).value, pg::cell(n, 7).value,
-                           pg::cell(n, 8).value);
-    auto [orders_array, no_orders] = pg::cell(n, 6);
-    if (!no_orders) {
-        auto orders = pg::elements_of(orders_array);
-        for (int i = 0; i < orders.count; ++i) {
-            if (!orders.nulls[i]) run.purchases[i].order = pg::view(orders.values[i]);
-        }
-    }
-    auto [currencies_array, no_currencies] = pg::cell(n, 9);
-    if (!no_currencies) {
-        auto currencies = pg::elements_of(currencies_array);
-        auto amounts = pg::elements_of(pg::cell(n, 10).value);
-        auto rates = pg::elements_of(pg::cell(n, 11).value);
-        auto foreign = pg::zeroed<Foreign>(currencies.count);
-        for (int i = 0; i < currencies.count; ++i) {
-            if (currencies.nulls[i]) continue;
-            foreign[i] = {pg::view(currencies.values[i]), amounts.values[i], rates.values[i]};
-            run.purchases[i].foreign = &foreign[i];
-        }
-    }
-    return run;
-}
-
-Run recent_orders(const Row& row) {
-    Run run{};
-    ItemPointerSetInvalid(&run.tid);
-    if (!row.nulls[kRecentIds])
-        run.purchases = unpack(FactKind::order, DatumGetInt32(row.values[kRecentSource]), row.values[kRecentIds],
-                               row.values[kRecentAt], row.values[kRecentAmounts]);
-    return run;
-}
-
-void set_recent(Row& row, int32 source, size_t n, const Datum* ids, const Datum* at, const Datum* amounts) {
-    row.set(kRecentSource, Int32GetDatum(source));
-    row.set(kRecentIds, pg::text_array({ids, n}));
-    row.set(kRecentAt, pg::instant_array({at, n}));
-    row.set(kRecentAmounts, pg::numeric_array({amounts, n}));
-}
-
-void keep_recent(Row& row, std::span<const Fact> orders) {
-    if (orders.empty()) {
-        for (Column c : {kRecentSource, kRecentIds, kRecentAt, kRecentAmounts}) row.clear(c);
-        return;
-    }
-    Datum ids[kRecentOrders];
-    Datum at[kRecentOrders];
-    Datum amounts[kRecentOrders];
-    for (size_t i = 0; i < orders.size(); ++i) {
-        ids[i] = pg::to_datum(orders[i].id);
-        at[i] = TimestampTzGetDatum(orders[i].at);
-        amounts[i] = orders[i].amount_datum;
-    }
-    set_recent(row, orders[0].source_id, orders.size(), ids, at, amounts);
-}
-
-// One more order into the customer's row. False: it has to go to the ledger itself.
-bool add_recent(Row& row, const Fact& order, pg::TableWriter*& ledger, std::string_view customer) {
-    size_t waiting = row.nulls[kRecentIds] ? 0 : pg::length_of(row.values[kRecentIds]);
-    if (waiting > 0 && DatumGetInt32(row.values[kRecentSource]) != order.source_id) return false;
-    if (waiting == kRecentOrders) {
-        write_run(ledger_writer(ledger), customer, recent_orders(row).purchases);
-        waiting = 0;
-    }
-    Datum id = pg::to_datum(order.id);
-    Datum at = TimestampTzGetDatum(order.at);
-    if (waiting == 0) {
-        set_recent(row, order.source_id, 1, &id, &at, &order.amount_datum);
-        return true;
-    }
-    row.set(kRecentIds, pg::appended(row.values[kRecentIds], id));
-    row.set(kRecentAt, pg::appended(row.values[kRecentAt], at));
-    row.set(kRecentAmounts, pg::appended(row.values[kRecentAmounts], order.amount_datum));
-    return true;
-}
 
 // What the facts of one Change are, at a glance.
 struct Overview {
@@ -351,7 +178,7 @@ Instant withdraw(Change& change, std::span<Run> runs, pg::TableWriter*& writer) 
             continue;
         }
         pg::remove(ledger_writer(writer), &run.tid);
-        if (!run.purchases.empty()) write_run(writer, change.customer_id, run.purchases);
+        if (!run.purchases.empty()) write_runs(writer, change.customer_id, run.purchases);
     }
     return earliest;
 }
@@ -468,8 +295,7 @@ void show_amounts(Row& row, const rules::PurchaseNumbers& numbers) {
 
 std::span<Fact> purchases_of(const Change& change) {
     Datum id = change.after.values[kCustomerId];
-    Datum arg = pg::text_array({&id, 1});
-    uint64 rows = read_runs.run({&arg, 1});
+    uint64 rows = read_runs({&id, 1});
     pg::Array<Fact> purchases;
     auto add = [&](const Run& run) {
         for (const Fact& p : run.purchases) purchases.push(p);
@@ -495,11 +321,7 @@ void take_in_purchases(Batch batch) {
     }
     recall(recalled.span());
 
-    uint64 rows = 0;
-    if (!wanted.empty()) {
-        Datum arg = pg::text_array(wanted.span());
-        rows = read_runs.run({&arg, 1});
-    }
+    uint64 rows = wanted.empty() ? 0 : read_runs(wanted.span());
     pg::TableWriter* writer = nullptr;
     pg::Array<Run> runs;
     uint64 row = 0;
