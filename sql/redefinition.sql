@@ -45,3 +45,54 @@ SELECT * FROM lifecycle.verify();
 
 DROP EXTENSION pg_lifecycle CASCADE;
 DROP TABLE orders;
+
+-- What a changed definition makes of customers is what working them out anew from all that they have done makes of them.
+RESET lifecycle.redefine_at_once;
+SET lifecycle.clock = '2026-03-05 12:00+00';
+CREATE EXTENSION pg_lifecycle;
+SELECT lifecycle.install_playbook();
+CREATE TABLE orders (id int, customer_id text, total numeric, placed_at timestamptz);
+CREATE TABLE refunds (id int, order_id int, customer_id text, amount numeric, at timestamptz);
+CREATE TABLE visits (customer_id text, kind text, at timestamptz);
+SELECT lifecycle.attach('orders', 'order', '{"order": "id", "customer": "customer_id", "amount": "total", "placed_at": "placed_at"}', name => 'orders');
+SELECT lifecycle.attach('refunds', 'refund',
+    '{"refund": "id", "order": "order_id", "customer": "customer_id", "amount": "amount", "currency": "''EUR''", "refunded_at": "at"}', name => 'refunds');
+SELECT lifecycle.attach('visits', 'engagement', '{"customer": "customer_id", "type": "kind", "occurred_at": "at"}', name => 'visits');
+INSERT INTO orders SELECT n, 'c' || n % 200, 5 + hashint4(n) & 127, timestamptz '2026-03-05 12:00+00' - (hashint4(n + 1) & 511) * interval '1 day 1 minute'
+  FROM generate_series(10, 1000) AS n;
+INSERT INTO refunds SELECT n, n, 'c' || n % 200, 4, timestamptz '2026-03-04 12:00+00' - (hashint4(n + 2) & 63) * interval '1 day' FROM generate_series(10, 1000, 7) AS n;
+INSERT INTO visits SELECT 'c' || n % 100, (ARRAY['open', 'click', 'visit'])[1 + n % 3], timestamptz '2026-03-05 10:00+00' - (hashint4(n + 3) & 255) * interval '1 day'
+  FROM generate_series(1, 150) AS n;
+CREATE TEMP VIEW state AS
+    SELECT h.customer_id, h.segment, h.entered_at, h.left_at FROM lifecycle.segment_history AS h
+    UNION ALL SELECT c.customer_id, coalesce(c.lifecycle, '') || coalesce(c.engagement, ''), c.next_change_at, NULL FROM lifecycle.customer AS c;
+CREATE FUNCTION pg_temp.compare(OUT customers bigint, OUT members bigint, OUT wrong bigint) LANGUAGE plpgsql AS $$
+BEGIN
+    CREATE TEMP TABLE found ON COMMIT DROP AS TABLE state;
+    PERFORM lifecycle.rebuild();
+    SELECT count(DISTINCT s.customer_id), count(*) FROM state AS s INTO customers, members;
+    SELECT count(*) FROM ((TABLE found EXCEPT ALL TABLE state) UNION ALL (TABLE state EXCEPT ALL TABLE found)) AS d INTO wrong;
+END
+$$;
+DELETE FROM lifecycle.segment;
+INSERT INTO lifecycle.segment (name, predicate) VALUES ('rich', 'revenue > 250');
+SELECT * FROM pg_temp.compare();
+SELECT lifecycle.install_playbook();
+SELECT * FROM pg_temp.compare();
+UPDATE lifecycle.segment SET predicate = $$revenue > 200 AND last_order_at > now() - interval '100 days'$$ WHERE name = 'rich';
+SELECT * FROM pg_temp.compare();
+UPDATE lifecycle.segment SET predicate = $$last_activity_at > now() - interval '45 days'$$ WHERE name = 'active';
+SELECT * FROM pg_temp.compare();
+-- Among many, in the background; what has fallen due meanwhile is news.
+SET lifecycle.redefine_at_once = 10;
+SET lifecycle.clock = '2026-03-20 12:00+00';
+UPDATE lifecycle.segment SET predicate = $$orders_within('1 year') >= 2 AND NOT in_segment('lost')$$ WHERE name = 'rich';
+SELECT lifecycle.tick() > 0 AS ticked;
+SELECT * FROM pg_temp.compare();
+INSERT INTO lifecycle.segment (name, predicate) VALUES ('gilded', $$tier_since < now() - interval '30 days'$$);
+SELECT lifecycle.tick() > 0 AS ticked;
+SELECT * FROM pg_temp.compare();
+SELECT segment, count(*) FROM lifecycle.segment_member GROUP BY segment ORDER BY segment;
+
+DROP EXTENSION pg_lifecycle CASCADE;
+DROP TABLE orders, refunds, visits;

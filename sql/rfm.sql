@@ -78,5 +78,12 @@ SELECT count(*) FROM lifecycle.segment_member;
 DELETE FROM orders;
 SELECT lifecycle.refresh_rfm();
 TABLE lifecycle.rfm_threshold;
+-- Since when a score has been so good is worked out from the orders, as for any predicate that reads what they add up to.
+DELETE FROM lifecycle.segment;
+INSERT INTO lifecycle.rfm_threshold (score, recency, frequency, monetary) VALUES (4, '90 days', 2, 500) ON CONFLICT (score) DO UPDATE SET monetary = 500;
+INSERT INTO lifecycle.segment (name, predicate) VALUES ('spender', 'rfm_monetary() >= 4');
+INSERT INTO orders (customer_id, total, placed_at) VALUES ('carl', 300, '2027-01-05 12:00+00'), ('carl', 300, '2027-02-05 12:00+00'), ('carl', 1, '2027-02-06 12:00+00');
+SELECT segment, customer_id, entered_at FROM lifecycle.segment_member WHERE customer_id = 'carl';
+
 DROP EXTENSION pg_lifecycle CASCADE;
 DROP TABLE orders, people CASCADE;

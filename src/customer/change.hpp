@@ -177,6 +177,7 @@ struct Change {
     Instant tier_due;             // no earlier than this will time change the tier
     Instant next_flip;            // the earliest instant at which a segment could change
     bool replay;                  // work everything out anew from the ledger
+    bool redefined;               // only what segments mean has changed: the row's numbers and tier stand as they are
     bool recount;                 // points were changed by a function of ours: read the balance anew
     std::string_view paid_order;  // recount: it was this order that points have paid
     bool silent;                  // backfill or recomputation: what is found now did not happen now

@@ -43,6 +43,9 @@ pg::Statement postpone{
 pg::Statement next_ids{
     .sql = "SELECT c.customer_id FROM lifecycle.customer AS c WHERE c.customer_id > $1 ORDER BY c.customer_id LIMIT $2",
     .types = {TEXTOID, INT4OID}};
+pg::Statement lock_some{
+    .sql = "SELECT c.ctid, c.* FROM lifecycle.customer AS c WHERE c.customer_id > $1 ORDER BY c.customer_id LIMIT $2 FOR UPDATE",
+    .types = {TEXTOID, INT4OID}};
 Datum ids_of(Batch batch) {
     pg::Array<Datum> ids;
     ids.reserve(batch.size());
@@ -99,6 +102,14 @@ void lock_one(Change& change, pg::TableWriter* rows) {
     }
 }
 
+// Row `n` of the last result, in which ctid comes first.
+void load_result(Change& change, uint64 n) {
+    Datum values[kColumns + 1];
+    bool nulls[kColumns + 1];
+    heap_deform_tuple(SPI_tuptable->vals[n], SPI_tuptable->tupdesc, values, nulls);
+    load_row(change, values + 1, nulls + 1, *pg::item_pointer(values[0]));
+}
+
 // Several, in the order of their ids, unless all of them are new.
 void lock_several(Batch batch) {
     Datum ids = ids_of(batch);
@@ -110,12 +121,7 @@ void lock_several(Batch batch) {
     uint64 rows = lock_many.run({&ids, 1});
     if (rows != batch.size()) ereport(ERROR, errcode(pg::kRowWasDeleted), errmsg("a customer was deleted while this session waited for it"));
     check_columns(SPI_tuptable->tupdesc->natts - 1);
-    for (uint64 i = 0; i < rows; ++i) {
-        Datum values[kColumns + 1];  // ctid comes first
-        bool nulls[kColumns + 1];
-        heap_deform_tuple(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, values, nulls);
-        load_row(batch[i], values + 1, nulls + 1, *pg::item_pointer(values[0]));
-    }
+    for (uint64 i = 0; i < rows; ++i) load_result(batch[i], i);
 }
 
 }  // namespace
@@ -138,6 +144,19 @@ pg::TableWriter* lock(Batch batch) {
         if (!change.existed) make_row(change);
     }
     return rows;
+}
+
+Batch lock_next(std::string_view after, int limit, const Change& blank) {
+    Datum args[] = {pg::to_datum(after), Int32GetDatum(limit)};
+    uint64 rows = lock_some.run(args);
+    if (rows > 0) check_columns(SPI_tuptable->tupdesc->natts - 1);
+    auto batch = pg::zeroed<Change>(rows);
+    for (uint64 i = 0; i < rows; ++i) {
+        batch[i] = blank;
+        load_result(batch[i], i);
+        batch[i].customer_id = pg::view(batch[i].after.values[kCustomerId]);
+    }
+    return batch;
 }
 
 void lock_sorted(std::span<const Datum> ids) {

@@ -41,6 +41,8 @@ pg::TableWriter* load(Batch batch, std::span<const Due> due);
 Instant next_due();
 // Puts off the customer whose timer ran out first.
 void postpone_first(Instant now);
+// The next customers after `after` in the order of their ids, locked and loaded as in lock(), each a copy of `blank`.
+Batch lock_next(std::string_view after, int limit, const Change& blank);
 // Ids of customers after `after` in the order of their ids.
 std::span<std::string_view> some_customers(std::string_view after, int limit);
 

@@ -36,9 +36,18 @@ pg::Statement settle_referrals{.sql = "SELECT lifecycle.settle_referrals()"};
 // Bounds the memory of a large statement: what a batch needs is freed before the next begins.
 constexpr size_t kCustomersPerBatch = 5000;
 
+void run_later_stages(Batch batch, pg::TableWriter* rows) {
+    scenario::Outgoing outgoing;
+    segment::classify(batch);
+    scenario::advance(batch, &outgoing);
+    for (Change& change : batch) change.after.set_instant(kAsOf, change.now);
+    customer::store(batch, rows);
+    outbox::take_feedback(batch);
+    outbox::enqueue(outgoing, batch[0].now);
+}
+
 // The customers of the batch are locked and loaded.
 void run_stages(Batch batch, pg::TableWriter* rows) {
-    scenario::Outgoing outgoing;
     batch = customer::leave_out_erased(batch);
     if (batch.empty()) {
         pg::close_writer(rows);
@@ -60,12 +69,7 @@ void run_stages(Batch batch, pg::TableWriter* rows) {
     loyalty::award_tiers(batch);
     if (!points_first) loyalty::keep_points(batch);
     loyalty::take_in_coupons(batch);
-    segment::classify(batch);
-    scenario::advance(batch, &outgoing);
-    for (Change& change : batch) change.after.set_instant(kAsOf, change.now);
-    customer::store(batch, rows);
-    outbox::take_feedback(batch);
-    outbox::enqueue(outgoing, batch[0].now);
+    run_later_stages(batch, rows);
 }
 
 void run_stages(Batch batch) { run_stages(batch, customer::lock(batch)); }
@@ -262,16 +266,51 @@ void postpone_first() {
     });
 }
 
-void replay_everybody() {
+namespace {
+
+// Nothing has fallen due since the row was written: what it says is what is.
+bool is_up_to_date(const Change& change) {
+    return change.before.instant(kNextChangeAt, rules::kNever) > change.now && change.before.instant(kAsOf, rules::kBeginning) <= change.now;
+}
+
+// The next customers after `after`, at most `limit`, in the order of their ids. Returns which they were.
+std::span<const std::string_view> replay_next(std::string_view after, int limit, Anew anew) {
+    Options options{.silent = true, .replay = true};
+    if (anew == Anew::everything || segment::read_loyalty()) {
+        auto some = customer::some_customers(after, limit);
+        bring_up_to_date(some, options);
+        return some;
+    }
+    Change blank = make_change({}, {}, pg::now(), options);
+    blank.redefined = true;
+    Batch batch = customer::lock_next(after, limit, blank);
+    auto ids = pg::zeroed<std::string_view>(batch.size());
+    for (size_t i = 0; i < batch.size(); ++i) ids[i] = batch[i].customer_id;
+    pg::Array<std::string_view> behind;
+    size_t current = 0;
+    for (Change& change : batch) {
+        if (!is_up_to_date(change)) {
+            behind.push(change.customer_id);
+        } else if (&change != &batch[current++]) {
+            batch[current - 1] = change;
+        }
+    }
+    if (current > 0) run_later_stages(batch.first(current), pg::open_writer(pg::table_oid(pg::Table::customer)));
+    bring_up_to_date(behind.span(), options);
+    return ids;
+}
+
+}  // namespace
+
+void replay_everybody(Anew anew) {
     bool more = true;
     MemoryContext caller = CurrentMemoryContext;
     pg::Array<char> after;
     while (more) {
         pg::as_owner([&] {
             pg::open_spi();
-            auto some = customer::some_customers({after.data, after.size}, kCustomersPerBatch);
-            bring_up_to_date(some, {.silent = true, .replay = true});
-            more = some.size() == kCustomersPerBatch;
+            auto some = replay_next({after.data, after.size}, kCustomersPerBatch, anew);
+            more = !some.empty();
             if (more) {
                 MemoryContext inner = MemoryContextSwitchTo(caller);
                 after.clear();
@@ -289,7 +328,7 @@ void replay_everybody() {
 using namespace lifecycle;
 
 LIFECYCLE_FUNCTION(lifecycle_rebuild) {
-    engine::replay_everybody();
+    engine::replay_everybody(engine::Anew::everything);
     pg::as_owner([] {
         pg::open_spi();
         engine::mend_members.run();
@@ -330,7 +369,9 @@ LIFECYCLE_FUNCTION(lifecycle_definitions_changed) {
     }
     pg::config_changed();
     if (pg::restoring()) PG_RETURN_POINTER(nullptr);
-    engine::definitions_changed();
+    std::string_view table = RelationGetRelationName(castNode(TriggerData, fcinfo->context)->tg_relation);
+    bool segments = table == "segment" || table == "rfm_threshold";
+    engine::definitions_changed(segments ? engine::Anew::segments : engine::Anew::everything);
     PG_RETURN_POINTER(nullptr);
 }
 

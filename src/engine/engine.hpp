@@ -44,11 +44,13 @@ Instant next_due();
 // Puts off the customer whose turn it is by an hour: an error has kept it from being brought up to date.
 void postpone_first();
 
+// What a changed definition makes it necessary to work out anew.
+enum class Anew : uint8 { everything, segments };
 // Works every customer out anew, in this transaction.
-void replay_everybody();
+void replay_everybody(Anew anew);
 
 // Takes changed definitions to every customer: in this transaction if they are few, else in the background.
-void definitions_changed();
+void definitions_changed(Anew anew);
 // Before that: what time has brought until now is news by the old definitions, and the new ones are taken over in silence.
 void work_off_due();
 // The next batch of what goes on in the background; 0: there is nothing to do.

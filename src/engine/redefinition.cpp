@@ -106,7 +106,7 @@ void work_off_due() {
     if (error != nullptr) ereport(WARNING, errcode(error->sqlerrcode), errmsg("what was due could not be worked off first: %s", error->message));
 }
 
-void definitions_changed() {
+void definitions_changed(Anew anew) {
     bool at_once = true;
     pg::as_owner([&] {
         pg::open_spi();
@@ -124,7 +124,7 @@ void definitions_changed() {
         }
         pg::close_spi();
     });
-    if (at_once) replay_everybody();
+    if (at_once) replay_everybody(anew);
 }
 
 }  // namespace lifecycle::engine

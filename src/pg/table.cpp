@@ -13,7 +13,7 @@ bool leaves_out_null_only(const IndexInfo* info) {
     return test->nulltesttype == IS_NOT_NULL && IsA(test->arg, Var) && castNode(Var, test->arg)->varattno == info->ii_IndexAttrNumbers[0];
 }
 
-void insert_index_entries(TableWriter* w, TupleTableSlot* slot, NewEntries which) {
+void insert_index_entries(TableWriter* w, TupleTableSlot* slot, NewEntries which, bool is_new) {
     Datum values[INDEX_MAX_KEYS];
     bool nulls[INDEX_MAX_KEYS];
     for (int i = 0; i < w->index_count; ++i) {
@@ -22,7 +22,7 @@ void insert_index_entries(TableWriter* w, TupleTableSlot* slot, NewEntries which
         FormIndexDatum(w->infos[i], slot, nullptr, values, nulls);
         if (w->infos[i]->ii_Predicate != NIL && nulls[0]) continue;
         index_insert(index, values, nulls, &slot->tts_tid, w->relation,
-                     index->rd_index->indisunique ? UNIQUE_CHECK_YES : UNIQUE_CHECK_NO, false, w->infos[i]);
+                     is_new && index->rd_index->indisunique ? UNIQUE_CHECK_YES : UNIQUE_CHECK_NO, false, w->infos[i]);
     }
 }
 
@@ -30,7 +30,7 @@ void flush(TableWriter* w) {
     if (w->waiting == 0) return;
     table_multi_insert(w->relation, w->slots.data, static_cast<int>(w->waiting), GetCurrentCommandId(true), 0, nullptr);
     for (size_t i = 0; i < w->waiting; ++i) {
-        insert_index_entries(w, w->slots[i], NewEntries::all);
+        insert_index_entries(w, w->slots[i], NewEntries::all, true);
         ExecClearTuple(w->slots[i]);
     }
     w->waiting = 0;
@@ -134,7 +134,7 @@ void update(TableWriter* w, ItemPointer tid, const Datum* values, const bool* nu
     if (w->single == nullptr) w->single = make_slot(w);
     fill(w->single, values, nulls);
     NewEntries needed = update_tuple(w->relation, tid, w->single);
-    if (needed != NewEntries::none) insert_index_entries(w, w->single, needed);
+    if (needed != NewEntries::none) insert_index_entries(w, w->single, needed, false);
     ExecClearTuple(w->single);
 }
 

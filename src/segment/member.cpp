@@ -20,6 +20,7 @@ Workshop make_workshop(const Segments& all) {
     shop.known.expressions = pg::zeroed<Known::Fixed>(all.formulas.expressions.size);
     shop.known.edges = pg::zeroed<Known::Edge>(all.formulas.edges.size);
     shop.known.segments = pg::zeroed<Known::Flips>(all.list.size);
+    shop.needed = pg::zeroed<uint8>(all.list.size);
     return shop;
 }
 
@@ -145,6 +146,7 @@ Instant Customer::previous_flip(Instant at_or_before) {
         if (flip <= at_or_before && flip > previous) previous = flip;
     };
     for (uint32 i : all.order) {
+        if (!is_needed(i)) continue;
         for (Instant flip : flips_of(i)) look_at(flip);
     }
     for (const Counting& c : shop.countings) {
@@ -199,9 +201,21 @@ void Customer::evaluate(Instant at, rules::Held into) {
     uint8 found_in[256] = {};  // the dimensions in which a segment has been found
     for (uint32 i : all.order) {
         uint8 dimension = all.dimensions[i];
-        into[i] = !found_in[dimension] && holds(i);
+        into[i] = !found_in[dimension] && is_needed(i) && holds(i);
         if (into[i] && dimension != 0) found_in[dimension] = 1;
         if (all.list[i].parameter != 0) pg::set_parameter(e, all.list[i].parameter, BoolGetDatum(into[i] != 0), false);
+    }
+}
+
+void Customer::only(rules::Held pending) {
+    needed = shop.needed;
+    uint8 wanted[256] = {};  // dimensions: which of their segments holds depends on those before it
+    for (size_t i = 0; i < count(); ++i) wanted[all.dimensions[i]] |= pending[i];
+    wanted[0] = 0;
+    for (size_t i = 0; i < count(); ++i) {
+        // Those that others ask for ask for others themselves, and so on.
+        bool asked = all.list[i].parameter != 0 || all.asked_dimensions[all.dimensions[i]];
+        needed[i] = pending[i] || wanted[all.dimensions[i]] || asked;
     }
 }
 

@@ -16,12 +16,19 @@ struct Writes {
         Instant entered;
         Instant left;
     };
+    struct Move {
+        uint32 segment;
+        Datum customer;
+        Instant at;
+    };
     pg::Array<Stay> past;
-    pg::Array<Stay> entered;
-    pg::Array<Datum> left_segments, left_customers;
+    pg::Array<Move> entered, left;
     // Segments found to have been held without a break since an instant: what the history has of stays that began after it is void.
     pg::Array<Datum> unbroken_customers, unbroken_segments, unbroken_since;
     pg::Array<Datum> problem_customers, problem_segments, problem_states, problem_messages;
+
+    // `before` is a copy from then; problems stay on record.
+    void forget_since(const Writes& before);
 };
 
 struct TakenBack {
@@ -74,6 +81,7 @@ struct Workshop {
     pg::Array<Counting> countings;
     pg::Array<Anniversary> anniversaries;
     Known known;
+    rules::Held needed;
 };
 Workshop make_workshop(const Segments& all);
 
@@ -93,6 +101,7 @@ struct Customer {
     rules::Held held;
     std::span<Instant> since;
     rules::Held scratch;
+    rules::Held needed = {};  // what else is there need not be looked at; empty: all is needed
     rules::Held found = {};  // what is being worked out, for those that ask for other segments
     Instant found_at = 0;    // as of this instant
     bool news = false;  // what is entered now is news, although the change is silent
@@ -122,6 +131,10 @@ struct Customer {
     Instant next_change(Instant after);
     bool holds(size_t i);
     void evaluate(Instant at, rules::Held into);
+    // Restricts what is looked at to these and what they depend on, until everything().
+    void only(rules::Held pending);
+    void everything() { needed = {}; }
+    bool is_needed(size_t i) const { return needed.empty() || needed[i]; }
     void changed(Instant at, rules::Held from, rules::Held to);
     // What the customer has just become holds from `at` on.
     void arrive(Instant at);
@@ -140,6 +153,8 @@ void become_as_of(Customer& c, size_t k);
 void live(Customer& c);
 // Works out the present state and since when it has held, going back from now purchase by purchase.
 void look_back(Customer& c);
+// The same from nothing but the row, which says when something last happened. False: what was before that is needed.
+bool look_back_in_row(Customer& c);
 // Takes a changed definition over in silence, as of when it was changed, and lives on from there.
 void take_over(Customer& c);
 // Rewrites the history from the first corrected instant on.

@@ -1,5 +1,6 @@
 #include "segment/membership.hpp"
 
+#include "customer/ledger.hpp"
 #include "customer/shop.hpp"
 #include "pg/catalog.hpp"
 #include "pg/clock.hpp"
@@ -71,12 +72,9 @@ void show(Customer& c) {
     for (size_t i = 0; i < c.count(); ++i) {
         const Segment& s = c.all.list[i];
         bool moved = c.was[i] && (!c.held[i] || c.was_since[i] != c.since[i]);
-        if (moved) {
-            c.writes.left_segments.push(s.name);
-            c.writes.left_customers.push(change.after.values[kCustomerId]);
-        }
+        if (moved) c.writes.left.push({static_cast<uint32>(i), change.after.values[kCustomerId], 0});
         if (!c.held[i]) continue;
-        if (!c.was[i] || moved) c.writes.entered.push({s.name, change.after.values[kCustomerId], c.since[i], 0});
+        if (!c.was[i] || moved) c.writes.entered.push({static_cast<uint32>(i), change.after.values[kCustomerId], c.since[i]});
         ids.push(Int32GetDatum(s.id));
         instants.push(TimestampTzGetDatum(c.since[i]));
         if (s.dimension != 0 && s.dimension == c.all.lifecycle_dimension) change.after.set(kLifecycle, s.name);
@@ -86,11 +84,14 @@ void show(Customer& c) {
     change.after.set(kSegmentSince, pg::instant_array(instants.span()));
 }
 
-void classify_one(Customer& c) {
+// False: it takes the customer's past to know, which has not been read.
+bool classify_one(Customer& c) {
     Change& change = c.change;
     c.load();
     pg::use_zone(customer::zone_of(change.after));
-    if (change.path == Path::lived && change.existed) {
+    if (change.redefined) {
+        if (!look_back_in_row(c)) return false;
+    } else if (change.path == Path::lived && change.existed) {
         live(c);
         change.next_flip = c.next_change(change.now);
     } else if (takes_over(change)) {
@@ -102,6 +103,7 @@ void classify_one(Customer& c) {
     }
     keep_what_stands(c);
     show(c);
+    return true;
 }
 
 // A purchase that is a little late, after all that was known: if time has changed something since it was made, on the record or by what it
@@ -150,10 +152,8 @@ bool nothing_to_do(const Change& change) {
 // them is exact.
 void write_deltas(const Segments& all, const Writes& writes) {
     auto delta = pg::zeroed<int64>(all.list.size + 1);
-    for (size_t i = 0; i < all.list.size; ++i) {
-        for (const Writes::Stay& stay : writes.entered) delta[i] += stay.segment == all.list[i].name;
-        for (Datum left : writes.left_segments) delta[i] -= left == all.list[i].name;
-    }
+    for (const Writes::Move& move : writes.entered) ++delta[move.segment];
+    for (const Writes::Move& move : writes.left) --delta[move.segment];
     pg::TableWriter* deltas = nullptr;
     for (size_t i = 0; i < all.list.size; ++i) {
         if (delta[i] == 0) continue;
@@ -165,23 +165,33 @@ void write_deltas(const Segments& all, const Writes& writes) {
     if (deltas != nullptr) pg::close_writer(deltas);
 }
 
-void write(const Segments& all, Writes& writes, Instant now) {
-    if (!writes.left_segments.empty() || !writes.entered.empty()) {
-        write_deltas(all, writes);
-        pg::TableWriter* members = pg::open_writer(pg::table_oid(pg::Table::segment_member));
-        for (size_t i = 0; i < writes.left_segments.size; ++i) {
-            Datum key[] = {writes.left_segments[i], writes.left_customers[i]};
-            ItemPointerData row;
-            if (pg::find(members, key, &row)) pg::remove(members, &row);
-        }
-        for (const Writes::Stay& stay : writes.entered) {
-            Datum values[] = {stay.segment, stay.customer, TimestampTzGetDatum(stay.entered)};
-            bool nulls[] = {false, false, false};
-            pg::insert(members, values, nulls);
-        }
-        pg::close_writer(members);
+void write_members(const Segments& all, Writes& writes) {
+    pg::TableWriter* members = pg::open_writer(pg::table_oid(pg::Table::segment_member));
+    for (const Writes::Move& move : writes.left) {
+        Datum key[] = {all.list[move.segment].name, move.customer};
+        ItemPointerData row;
+        if (pg::find(members, key, &row)) pg::remove(members, &row);
     }
-    if (!writes.unbroken_customers.empty()) {
+    // In the order of their index, which is walked along instead of here and there: by segment, and the customers come sorted.
+    auto starts = pg::zeroed<size_t>(all.list.size + 1);
+    for (const Writes::Move& move : writes.entered) ++starts[move.segment + 1];
+    for (size_t i = 1; i <= all.list.size; ++i) starts[i] += starts[i - 1];
+    auto sorted = pg::zeroed<const Writes::Move*>(writes.entered.size);
+    for (const Writes::Move& move : writes.entered) sorted[starts[move.segment]++] = &move;
+    for (const Writes::Move* move : sorted) {
+        Datum values[] = {all.list[move->segment].name, move->customer, TimestampTzGetDatum(move->at)};
+        bool nulls[] = {false, false, false};
+        pg::insert(members, values, nulls);
+    }
+    pg::close_writer(members);
+}
+
+void write(const Segments& all, Writes& writes, Instant now) {
+    if (!writes.left.empty() || !writes.entered.empty()) {
+        write_deltas(all, writes);
+        write_members(all, writes);
+    }
+    if (!writes.unbroken_customers.empty() && !pg::is_empty(pg::table_oid(pg::Table::segment_past))) {
         Datum args[] = {pg::text_array(writes.unbroken_customers.span()), pg::text_array(writes.unbroken_segments.span()),
                         pg::instant_array(writes.unbroken_since.span())};
         drop_fragments.run(args);
@@ -204,7 +214,28 @@ void write(const Segments& all, Writes& writes, Instant now) {
     }
 }
 
+// Reads what these customers have done, all of it.
+void recall_past(std::span<Change* const> changes, std::span<const size_t> which) {
+    if (which.empty()) return;
+    auto some = pg::zeroed<Change>(which.size());
+    for (size_t i = 0; i < which.size(); ++i) some[i] = *changes[which[i]];
+    customer::take_in_purchases(some);
+    for (size_t i = 0; i < which.size(); ++i) {
+        *changes[which[i]] = some[i];
+        changes[which[i]]->redefined = false;
+    }
+}
+
 }  // namespace
+
+void Writes::forget_since(const Writes& before) {
+    past.size = before.past.size;
+    entered.size = before.entered.size;
+    left.size = before.left.size;
+    unbroken_customers.size = before.unbroken_customers.size;
+    unbroken_segments.size = before.unbroken_segments.size;
+    unbroken_since.size = before.unbroken_since.size;
+}
 
 void classify(Batch batch) {
     pg::fault_point("segments");
@@ -239,28 +270,29 @@ void classify(Batch batch) {
     });
     taken_back = take_back_stays(batch);
 
+    auto work_out = [&](size_t i) {
+        Change& change = *concerned[i];
+        // Carefully, if it would not stand to be broken off in the middle.
+        Customer c = customer(i, takes_over(change));
+        Writes before = writes;  // the arrays' sizes, to forget what a failed try has added
+        size_t signals = change.signals.size;
+        bool done = false;
+        std::fill(bytes.begin(), bytes.end(), 0);
+        ErrorData* error = pg::attempt([&] { done = classify_one(c); });
+        if (error == nullptr) return done;
+        writes.forget_since(before);
+        change.signals.size = signals;
+        std::fill(bytes.begin(), bytes.end(), 0);
+        Customer again = customer(i, true);
+        return classify_one(again);
+    };
     pg::keep_zone([&] {
+        pg::Array<size_t> wanting;
         for (size_t i = 0; i < concerned.size; ++i) {
-            Change& change = *concerned[i];
-            // Carefully, if it would not stand to be broken off in the middle.
-            Customer c = customer(i, takes_over(change));
-            Writes before = writes;  // the arrays' sizes, to forget what a failed try has added
-            size_t signals = change.signals.size;
-            std::fill(bytes.begin(), bytes.end(), 0);
-            ErrorData* error = pg::attempt([&] { classify_one(c); });
-            if (error == nullptr) continue;
-            writes.past.size = before.past.size;
-            writes.entered.size = before.entered.size;
-            writes.left_segments.size = before.left_segments.size;
-            writes.left_customers.size = before.left_customers.size;
-            writes.unbroken_customers.size = before.unbroken_customers.size;
-            writes.unbroken_segments.size = before.unbroken_segments.size;
-            writes.unbroken_since.size = before.unbroken_since.size;
-            change.signals.size = signals;
-            std::fill(bytes.begin(), bytes.end(), 0);
-            Customer again = customer(i, true);
-            classify_one(again);
+            if (!work_out(i)) wanting.push(i);
         }
+        recall_past(concerned.span(), wanting.span());
+        for (size_t i : wanting) work_out(i);
     });
     for (Change& change : batch) {
         Instant next = Min(change.next_flip, change.after.instant(kNextFactAt, rules::kNever));

@@ -8,6 +8,9 @@ namespace lifecycle::segment {
 // raises a signal for each segment entered, and works out when time alone could change something next.
 void classify(Batch batch);
 
+// Whether some predicate reads points or tiers, whose past only the loyalty room knows.
+bool read_loyalty();
+
 // What can wait until nothing else is to do: folds the deltas of the segments' sizes.
 void tidy();
 

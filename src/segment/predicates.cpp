@@ -19,6 +19,7 @@ constexpr Column kMovedByPurchases[] = {kFirstOrderAt, kPreviousOrderAt, kLastOr
                                         kAverageOrderValue, kLastActivityAt, kTier, kTierSince, kTierSpend, kPoints};
 
 constexpr Column kAmounts[] = {kRevenue, kAverageOrderValue, kTierSpend};
+constexpr Column kMovedByLoyalty[] = {kTier, kTierSince, kTierSpend, kPoints};
 
 bool reads_any(Node* predicate, std::span<const Column> wanted) {
     Bitmapset* columns = pg::columns_of(predicate);
@@ -46,8 +47,13 @@ Node* compile(const char* what, const char* text, Relation customer, int user, S
         text, customer,
         {.what = what, .type = BOOLOID, .clock = true, .in_zone = true, .columns = kDocumentedColumns, .functions = kFunctions});
     refuse_derived_columns(predicate, what);
-    all->reads_amounts |= reads_any(predicate, kAmounts);
+    auto note_reading = [&] {
+        all->reads_amounts |= reads_any(predicate, kAmounts);
+        all->reads_loyalty |= reads_any(predicate, kMovedByLoyalty);
+    };
+    note_reading();  // also what is passed to functions of ours
     predicate = replace_calls(predicate, text, what, customer, user, &all->calls);
+    note_reading();  // and what they stand for
     return pg::split_clock(predicate, text, what, &all->calls.clock);
 }
 
@@ -195,6 +201,7 @@ Segments* build(MemoryContext context, const char* alone, bool in_scenario) {
     for (uint32 i = alone != nullptr ? static_cast<uint32>(rows) : 0; i < fresh->list.size; ++i) {
         if (ordering.drafts[i].state == Draft::unseen) ordering.visit(i);
     }
+    for (const Segment& s : fresh->list) fresh->asked_dimensions[s.dimension] |= s.dimension != 0 && s.parameter != 0;
     prepare_all(fresh, ordering, customer);
     table_close(customer, NoLock);
     MemoryContextSwitchTo(caller);
@@ -210,6 +217,8 @@ const Segments& refresh_segments() {
     segments.finish(build(segments.context, nullptr, false));
     return *segments.value;
 }
+
+bool read_loyalty() { return refresh_segments().reads_loyalty; }
 
 const Segments* compile_alone(std::string_view predicate) { return build(CurrentMemoryContext, pg::to_cstring(predicate), false); }
 

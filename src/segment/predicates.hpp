@@ -22,11 +22,13 @@ struct Segments {
     pg::Array<uint8> dimensions;  // of each segment
     pg::Array<uint32> order;      // in which to judge them: those that others ask for with in_segment() before these
     Formulas formulas;
+    bool asked_dimensions[256];   // in which a segment is that others ask for
     Calls calls;
     pg::Evaluator* evaluator;
     uint8 lifecycle_dimension;    // shown as a column of the customer; 0: no segment names it
     uint8 engagement_dimension;
     bool reads_amounts;           // one of them reads what purchases add up to
+    bool reads_loyalty;           // ... points or tiers, whose past only the loyalty room knows
 };
 
 // Read anew if the configuration has changed: at the start of a batch only.

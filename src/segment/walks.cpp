@@ -63,6 +63,7 @@ Instant left_at(Customer& c, size_t i) {
 // `to`. Returns where the earliest purchase begins, kNever if there is none; what is still pending then has been held for longer.
 Instant since_when(Customer& c, size_t k, Instant to, rules::Held pending) {
     Instant later = rules::kNever;
+    c.only(pending);
     while (k-- > 0) {
         const Moment& moment = c.change.moments[k];
         if (later != rules::kNever) become_as_of(c, k);
@@ -71,6 +72,7 @@ Instant since_when(Customer& c, size_t k, Instant to, rules::Held pending) {
         to = later - 1;
         if (open == 0) break;
     }
+    c.everything();
     return later;
 }
 
@@ -134,18 +136,65 @@ void live(Customer& c) {
     }
 }
 
-// Works out the present state and since when it has held, going back from now purchase by purchase.
-void look_back(Customer& c) {
+namespace {
+
+// What holds now, and of that what has begun at some instant that is to be found.
+void find_present(Customer& c, rules::Held pending) {
     Change& change = c.change;
     c.become(change.after);
     c.evaluate(change.now, c.held);
     change.next_flip = c.next_change(change.now);
-
-    auto pending = pg::zeroed<uint8>(c.count());
     for (size_t i = 0; i < c.count(); ++i) {
         pending[i] = c.held[i] && !c.all.list[i].timeless;
         if (c.held[i] && !pending[i]) c.since[i] = c.was[i] ? c.was_since[i] : change.now;
     }
+}
+
+// What has been found becomes what the customer enters and leaves.
+void move(Customer& c) {
+    Change& change = c.change;
+    for (size_t i = 0; i < c.count(); ++i) {
+        // What a changed definition has not moved has no other past than before.
+        bool stays = change.redefined && c.was[i] && c.was_since[i] == c.since[i];
+        if (c.held[i] && change.from_scratch && !stays) c.unbroken(i);
+        if (c.held[i] && !c.was[i]) c.entered(i);
+        if (c.was[i] && !c.held[i]) {
+            Instant left = change.corrected_from != rules::kNever ? change.corrected_from : left_at(c, i);
+            c.left(i, left);
+            if (left > c.was_since[i])
+                c.writes.past.push({c.all.list[i].name, change.after.values[kCustomerId], c.was_since[i], left});
+        }
+    }
+}
+
+}  // namespace
+
+bool look_back_in_row(Customer& c) {
+    Change& change = c.change;
+    constexpr Column kWhenSomethingHappened[] = {kLedgerAt, kLastOpenAt, kLastClickAt, kLastVisitAt, kTouchedAt, kLastSentAt};
+    Instant last = rules::kBeginning;
+    for (Column column : kWhenSomethingHappened) last = Max(last, change.after.instant(column, rules::kBeginning));
+    if (last == rules::kBeginning) return false;
+    auto pending = pg::zeroed<uint8>(c.count());
+    find_present(c, pending);
+    for (size_t i = 0; i < c.count(); ++i) {
+        if (c.was[i] && !c.held[i]) return false;  // when it was left is a question to the past
+    }
+    c.only(pending);
+    size_t open = rules::walk_back(c, last, change.now, rules::kNever, pending, c.since, c.scratch);
+    c.everything();
+    if (open > 0) return false;
+    change.path = Path::looked_back;
+    change.from_scratch = true;
+    move(c);
+    return true;
+}
+
+// Works out the present state and since when it has held, going back from now purchase by purchase.
+void look_back(Customer& c) {
+    Change& change = c.change;
+    auto pending = pg::zeroed<uint8>(c.count());
+    find_present(c, pending);
     Instant later = since_when(c, change.moments.size(), change.now, pending);
     // What has held since before the first purchase that we see here.
     Instant start = later != rules::kNever ? later : Min(change.after.instant(kCreatedAt, change.now), change.now);
@@ -161,16 +210,7 @@ void look_back(Customer& c) {
         Instant since = recorded_since(c, i, change.corrected_from);
         c.since[i] = since != rules::kNever ? since : later != rules::kNever ? c.since[i] : change.corrected_from;
     }
-    for (size_t i = 0; i < c.count(); ++i) {
-        if (c.held[i] && change.from_scratch) c.unbroken(i);
-        if (c.held[i] && !c.was[i]) c.entered(i);
-        if (c.was[i] && !c.held[i]) {
-            Instant left = change.corrected_from != rules::kNever ? change.corrected_from : left_at(c, i);
-            c.left(i, left);
-            if (left > c.was_since[i])
-                c.writes.past.push({c.all.list[i].name, change.after.values[kCustomerId], c.was_since[i], left});
-        }
-    }
+    move(c);
 }
 
 void take_over(Customer& c) {
