@@ -159,18 +159,23 @@ bool find_version(Relation relation, ItemPointer tid, Snapshot snapshot) {
     return found;
 }
 
-bool find(TableWriter* w, std::span<const Datum> key, Snapshot snapshot, ItemPointer tid) {
+Relation primary_key_of(TableWriter* w) {
     if (w->primary_key < 0)
         ereport(ERROR, errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
                 errmsg("table \"lifecycle.%s\" has lost its primary key", RelationGetRelationName(w->relation)),
                 errhint("Create it again as it was."));
-    ScanKeyData keys[2];
-    TupleDesc layout = RelationGetDescr(w->indexes[w->primary_key]);
-    for (int i = 0; i < static_cast<int>(key.size()); ++i) {  // texts compare as COLLATE "C", like our keys
-        bool time = TupleDescAttr(layout, i)->atttypid == TIMESTAMPTZOID;
+    return w->indexes[w->primary_key];
+}
+
+bool find(TableWriter* w, std::span<const Datum> key, Snapshot snapshot, ItemPointer tid) {
+    ScanKeyData keys[3];
+    Relation index = primary_key_of(w);
+    for (int i = 0; i < static_cast<int>(key.size()); ++i) {
+        bool time = TupleDescAttr(RelationGetDescr(index), i)->atttypid == TIMESTAMPTZOID;
         ScanKeyInit(&keys[i], static_cast<AttrNumber>(i + 1), BTEqualStrategyNumber, time ? F_TIMESTAMPTZ_EQ : F_TEXTEQ, key[static_cast<size_t>(i)]);
+        keys[i].sk_collation = index->rd_indcollation[i];
     }
-    IndexScanDesc scan = begin_index_scan(w->relation, w->indexes[w->primary_key], snapshot, static_cast<int>(key.size()));
+    IndexScanDesc scan = begin_index_scan(w->relation, index, snapshot, static_cast<int>(key.size()));
     index_rescan(scan, keys, static_cast<int>(key.size()), nullptr, 0);
     bool found = false;
     while (!found) {
@@ -190,6 +195,25 @@ bool find(TableWriter* w, std::span<const Datum> key, ItemPointer tid) {
     bool found = find(w, key, snapshot, tid);
     UnregisterSnapshot(snapshot);
     return found;
+}
+
+Array<HeapTuple> rows_of(TableWriter* w, std::span<const Datum> first) {
+    Array<HeapTuple> rows;
+    if (w->found == nullptr) w->found = table_slot_create(w->relation, nullptr);
+    Relation index = primary_key_of(w);
+    Snapshot snapshot = RegisterSnapshot(present());
+    IndexScanDesc scan = begin_index_scan(w->relation, index, snapshot, 1);
+    for (Datum text : first) {
+        ScanKeyData key;
+        ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_TEXTEQ, text);
+        key.sk_collation = index->rd_indcollation[0];
+        index_rescan(scan, &key, 1, nullptr, 0);
+        while (index_getnext_slot(scan, ForwardScanDirection, w->found)) rows.push(ExecCopySlotHeapTuple(w->found));
+    }
+    index_endscan(scan);
+    UnregisterSnapshot(snapshot);
+    ExecClearTuple(w->found);
+    return rows;
 }
 
 HeapTuple find_and_lock(TableWriter* w, Datum key) {

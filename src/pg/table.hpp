@@ -39,6 +39,9 @@ bool remove_same(TableWriter* writer, ItemPointer tid, std::span<const Datum> va
 // The row with this key, of texts and instants, in the table's primary key, as others have left it until now. False: there is none.
 bool find(TableWriter* writer, std::span<const Datum> key, ItemPointer tid);
 
+// Copies of all rows whose primary key begins with one of these texts, in the order of the texts.
+Array<HeapTuple> rows_of(TableWriter* writer, std::span<const Datum> first);
+
 // A row was deleted while we waited for it: whoever asked has to look again from the start. Never seen by users.
 inline constexpr int kRowWasDeleted = MAKE_SQLSTATE('L', 'C', '0', '0', '1');
 

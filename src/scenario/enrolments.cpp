@@ -27,12 +27,6 @@ pg::Statement read_deliveries{
     .sql = "SELECT u.n, max(d.delivered_at) FROM unnest($1, $2) WITH ORDINALITY AS u (customer_id, order_id, n)"
            "  JOIN lifecycle.delivery AS d ON (d.customer_id, d.order_id) = (u.customer_id, u.order_id) GROUP BY u.n",
     .types = {TEXTARRAYOID, TEXTARRAYOID}};
-pg::Statement read_open{
-    .sql = "SELECT e.customer_id, e.scenario, e.anchor, e.anchor_at, e.last_position, e.next_due_at, e.version, e.last_at, e.context,"
-           "       e.enrolled_at, e.ctid"
-           "  FROM lifecycle.enrolment AS e WHERE e.customer_id = ANY ($1) AND e.status = 'active'"
-           " ORDER BY e.customer_id, e.scenario COLLATE \"C\", e.anchor COLLATE \"C\"",
-    .types = {TEXTARRAYOID}};
 pg::Statement read_bought_elsewhere{
     .sql = "SELECT u.n FROM unnest($1, $2, $3, $4) WITH ORDINALITY AS u (customer_id, address, since, until, n)"
            " WHERE lifecycle.bought_elsewhere(u.customer_id, u.address, u.since, u.until)",
@@ -41,27 +35,48 @@ bool same_anchor(const Enrolment& a, const Enrolment& b) {
     return a.change == b.change && a.scenario == b.scenario && pg::view(a.anchor) == pg::view(b.anchor);
 }
 
+void open_rows(Work& work) {
+    if (work.rows == nullptr) work.rows = pg::open_writer(pg::table_oid(pg::Table::enrolment));
+}
+
+// Which of those that would begin may not, because of what has begun before.
+std::span<bool> begun_before(Work& work) {
+    auto known = pg::zeroed<bool>(work.enrolments.size);
+    pg::Array<Datum> customers, scenarios, anchors;
+    pg::Array<size_t> asked;
+    open_rows(work);
+    for (size_t i = 0; i < work.enrolments.size; ++i) {
+        const Enrolment& e = work.enrolments[i];
+        Datum key[] = {e.change->after.values[kCustomerId], e.scenario_name, e.anchor};
+        if (e.scenario->reentry == Reentry::once_per_anchor || e.scenario->reentry == Reentry::always) {
+            ItemPointerData tid;
+            known[i] = pg::find(work.rows, key, &tid);  // without a statement: an order may start it
+            continue;
+        }
+        customers.push(key[0]);
+        scenarios.push(key[1]);
+        anchors.push(key[2]);
+        asked.push(i);
+    }
+    if (asked.empty()) return known;
+    Datum args[] = {pg::text_array(customers.span()), pg::text_array(scenarios.span()), pg::text_array(anchors.span())};
+    uint64 rows = read_known.run(args);
+    for (uint64 k = 0; k < rows; ++k) {
+        size_t i = asked[static_cast<size_t>(DatumGetInt64(pg::cell(k, 1).value) - 1)];
+        const Enrolment& e = work.enrolments[i];
+        Instant latest = DatumGetTimestampTz(pg::cell(k, 3).value);
+        pg::use_zone(customer::zone_of(e.change->after));
+        known[i] = DatumGetBool(pg::cell(k, 2).value) || e.scenario->reentry == Reentry::once ||
+                   pg::add_interval(latest, &e.scenario->every) > e.anchor_at;
+    }
+    return known;
+}
+
 // Of what is to start, what may: it has not started before, or not too lately, and the entry filter lets the customer in. The customers are
 // locked, so nobody else starts it meanwhile.
 void admit(Work& work) {
     if (work.enrolments.empty()) return;
-    pg::Array<Datum> customers, scenarios, anchors;
-    for (const Enrolment& e : work.enrolments) {
-        customers.push(e.change->after.values[kCustomerId]);
-        scenarios.push(e.scenario_name);
-        anchors.push(e.anchor);
-    }
-    Datum args[] = {pg::text_array(customers.span()), pg::text_array(scenarios.span()), pg::text_array(anchors.span())};
-    uint64 rows = read_known.run(args);
-    auto known = pg::zeroed<bool>(work.enrolments.size);
-    for (uint64 i = 0; i < rows; ++i) {
-        auto n = static_cast<size_t>(DatumGetInt64(pg::cell(i, 1).value) - 1);
-        const Enrolment& e = work.enrolments[n];
-        Instant latest = DatumGetTimestampTz(pg::cell(i, 3).value);
-        pg::use_zone(customer::zone_of(e.change->after));
-        known[n] = DatumGetBool(pg::cell(i, 2).value) || e.scenario->reentry == Reentry::once ||
-                   (e.scenario->reentry == Reentry::every && pg::add_interval(latest, &e.scenario->every) > e.anchor_at);
-    }
+    auto known = begun_before(work);
     size_t kept = 0;
     for (size_t i = 0; i < work.enrolments.size; ++i) {
         const Enrolment& e = work.enrolments[i];
@@ -80,6 +95,37 @@ void admit(Work& work) {
     work.enrolments.size = kept;
 }
 
+// The columns of the table, in its order.
+enum EnrolmentColumn {
+    kOf, kIn, kAnchor, kAnchorAt, kVersion, kStatus, kLastPosition, kLastAt, kNextDueAt, kContext, kEnrolledAt, kEndedAt, kEndReason, kEnrolmentColumns
+};
+
+// False: it has ended.
+bool read_row(HeapTuple row, TupleDesc layout, Enrolment* e) {
+    if (layout->natts != kEnrolmentColumns)
+        ereport(ERROR, errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                errmsg("table \"lifecycle.enrolment\" does not have the columns this version of pg_lifecycle knows"),
+                errhint("Run ALTER EXTENSION pg_lifecycle UPDATE."));
+    Datum values[kEnrolmentColumns];
+    bool nulls[kEnrolmentColumns];
+    heap_deform_tuple(row, layout, values, nulls);
+    if (pg::view(values[kStatus]) != "active") return false;
+    e->customer = values[kOf];
+    e->scenario_name = values[kIn];
+    e->anchor = values[kAnchor];
+    e->anchor_at = DatumGetTimestampTz(values[kAnchorAt]);
+    e->version = DatumGetInt32(values[kVersion]);
+    e->last_position = nulls[kLastPosition] ? kNoPosition : DatumGetInt32(values[kLastPosition]);
+    e->last_at = nulls[kLastAt] ? e->anchor_at : DatumGetTimestampTz(values[kLastAt]);
+    e->next_due = nulls[kNextDueAt] ? rules::kNever : DatumGetTimestampTz(values[kNextDueAt]);
+    e->context = nulls[kContext] ? Datum{0} : values[kContext];
+    e->enrolled_at = DatumGetTimestampTz(values[kEnrolledAt]);
+    e->tid = row->t_self;
+    e->delivered_at = e->awaited_at = rules::kNever;
+    e->status = "active";
+    return true;
+}
+
 void load_open(Work& work, Batch batch) {
     pg::Array<Datum> customers;
     for (const Change& change : batch) {
@@ -87,30 +133,21 @@ void load_open(Work& work, Batch batch) {
     }
     if (customers.empty()) return;
     // Opened before they are read: whoever renames a scenario locks the table, and what is read here is what will be written.
-    work.rows = pg::open_writer(pg::table_oid(pg::Table::enrolment));
-    Datum arg = pg::text_array(customers.span());
-    uint64 rows = read_open.run({&arg, 1});
+    open_rows(work);
+    size_t loaded = work.enrolments.size;
     size_t b = 0;
-    for (uint64 i = 0; i < rows; ++i) {
-        auto id = pg::view(pg::cell(i, 1).value);
-        while (batch[b].customer_id != id) ++b;  // both are sorted
+    for (HeapTuple row : pg::rows_of(work.rows, customers.span())) {
         Enrolment e{};
+        if (!read_row(row, RelationGetDescr(work.rows->relation), &e)) continue;
+        auto id = pg::view(e.customer);
+        while (batch[b].customer_id != id) ++b;  // both are sorted
         e.change = &batch[b];
-        e.scenario_name = pg::cell(i, 2).value;
-        e.anchor = pg::cell(i, 3).value;
-        e.anchor_at = DatumGetTimestampTz(pg::cell(i, 4).value);
-        e.last_position = pg::cell(i, 5).null ? kNoPosition : DatumGetInt32(pg::cell(i, 5).value);
-        e.next_due = pg::cell(i, 6).null ? rules::kNever : DatumGetTimestampTz(pg::cell(i, 6).value);
-        e.delivered_at = rules::kNever;
-        e.version = DatumGetInt32(pg::cell(i, 7).value);
-        e.last_at = pg::cell(i, 8).null ? e.anchor_at : DatumGetTimestampTz(pg::cell(i, 8).value);
-        e.context = pg::cell(i, 9).null ? Datum{0} : pg::cell(i, 9).value;
-        e.enrolled_at = DatumGetTimestampTz(pg::cell(i, 10).value);
-        e.tid = *pg::item_pointer(pg::cell(i, 11).value);
-        e.awaited_at = rules::kNever;
-        e.status = "active";
         work.enrolments.push(e);
     }
+    // By bytes, whatever the collation of the index.
+    std::sort(work.enrolments.begin() + loaded, work.enrolments.end(), [](const Enrolment& x, const Enrolment& y) {
+        return std::tuple{x.change, pg::view(x.scenario_name), pg::view(x.anchor)} < std::tuple{y.change, pg::view(y.scenario_name), pg::view(y.anchor)};
+    });
     for (Enrolment& e : work.enrolments) {
         if (!e.fresh) e.scenario = in_version(pg::view(e.scenario_name), e.version);
     }
@@ -140,7 +177,7 @@ void load_bought_elsewhere(Work& work) {
     pg::Array<Datum> customers, addresses, since, until;
     pg::Array<Enrolment*> waiting;
     for (Enrolment& e : work.enrolments) {
-        if (e.scenario == nullptr || e.scenario->goal.kind != FactKind::order || (!e.fresh && e.next_due > e.change->now)) continue;
+        if (e.scenario == nullptr || e.scenario->goal.kind != FactKind::order || (e.fresh ? !is_due(e) : e.next_due > e.change->now)) continue;
         const Row& row = e.change->after;
         Datum address = row.nulls[kEmail] ? row.values[kCustomerId] : row.values[kEmail];
         if (pg::view(address).find('@') == std::string_view::npos) continue;
@@ -283,7 +320,6 @@ void write_decision(pg::TableWriter* rows, const Work& work, const Decision& d, 
 void write(Work& work, Instant now) {
     for (const Enrolment& e : work.enrolments) {
         if (!e.touched) continue;
-        if (work.rows == nullptr) work.rows = pg::open_writer(pg::table_oid(pg::Table::enrolment));
         write_enrolment(work.rows, e, now);
     }
     if (work.rows != nullptr) pg::close_writer(work.rows);

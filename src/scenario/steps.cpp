@@ -156,6 +156,14 @@ rules::StepWindow window_of(const Enrolment& e, const Step& step, Instant previo
     return {pg::add_interval(from, &step.delay), step.has_not_after ? pg::add_interval(from, &step.not_after) : rules::kNever};
 }
 
+bool is_due(const Enrolment& e) {
+    const Step* step = step_from(*e.scenario, e.last_position + 1);
+    if (step == nullptr) return false;
+    if (step->wait_for.kind != FactKind::count) return true;
+    pg::use_zone(customer::zone_of(e.change->after));
+    return window_of(e, *step, e.last_at).due <= e.change->now;
+}
+
 void decide_steps(Work& work, Enrolment& e) {
     Instant now = e.change->now;
     pg::use_zone(customer::zone_of(e.change->after));

@@ -13,6 +13,7 @@ inline constexpr int kNoPosition = -1;
 struct Enrolment {
     Change* change;
     const Scenario* scenario;  // nullptr: no longer active or paused
+    Datum customer;            // of one that was read
     Datum scenario_name;
     Datum anchor;
     Instant anchor_at;
@@ -42,7 +43,8 @@ struct Decision {
 
 // A message that counts towards the caps.
 struct Sent {
-    const Change* change;
+    const Change* change;  // where it counts for its customer
+    std::string_view customer;
     int64 address;  // where caps count by it; 0: unknown
     int channel;
     bool marketing;
@@ -131,6 +133,8 @@ Instant within_caps(const Work& work, const Enrolment& e, const Step& step);
 void count_sent(Work& work, const Enrolment& e, const Step& step);
 int64 address_of(const Work& work, const Enrolment& e, const Step& step);
 
+// Whether the next step of an enrolment may be decided now.
+bool is_due(const Enrolment& e);
 // Decides the steps that are due, and says when to look again.
 void decide_steps(Work& work, Enrolment& e);
 void end(Work& work, Enrolment& e, const char* status, const char* reason);
