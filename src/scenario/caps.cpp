@@ -19,7 +19,8 @@ pg::Statement read_sent_to{
            "  FROM lifecycle.enrolment_step AS e"
            " WHERE e.address_key = ANY ($1) AND e.outcome = 'enqueued' AND e.decided_at > $2",
     .types = {INT8ARRAYOID, TIMESTAMPTZOID}};
-// What of it was taken out again unsent. Asked only if there is something: to begin a statement over all parts of the outbox costs more than an order.
+// What of it was taken out again unsent. Asked only where it matters: a look into all parts of the outbox costs more than the
+// rest of a step.
 pg::Statement read_unsent{
     .sql = "SELECT u.n FROM unnest($1, $2) WITH ORDINALITY AS u (customer_id, key, n)"
            "  JOIN lifecycle.outbox AS o ON o.customer_id = u.customer_id AND o.idempotency_key = u.key"
@@ -44,27 +45,59 @@ int find_channel(const Scenarios& all, std::string_view name) {
     return -1;
 }
 
-// The rows of the last result that count, in their order.
-pg::Array<Sent> read_counted(const Scenarios& all, uint64 rows, bool in_present) {
+// What was put into the outbox, of which some may have been taken out again.
+struct Put {
     pg::Array<Sent> sent;
-    pg::Array<Datum> customers, keys;
+    pg::Array<Datum> customers, keys;  // of each
+};
+
+Put read_put(const Scenarios& all, uint64 rows) {
+    Put put;
     for (uint64 i = 0; i < rows; ++i) {
-        customers.push(pg::cell(i, 1).value);
-        sent.push({nullptr, pg::view(customers[i]), DatumGetInt64(pg::cell(i, 5).value), find_channel(all, pg::view(pg::cell(i, 2).value)),
-                   DatumGetBool(pg::cell(i, 3).value), DatumGetTimestampTz(pg::cell(i, 4).value)});
-        keys.push(pg::cell(i, 6).value);
+        put.customers.push(pg::cell(i, 1).value);
+        put.sent.push({nullptr, pg::view(put.customers[i]), DatumGetInt64(pg::cell(i, 5).value), find_channel(all, pg::view(pg::cell(i, 2).value)),
+                       DatumGetBool(pg::cell(i, 3).value), DatumGetTimestampTz(pg::cell(i, 4).value)});
+        put.keys.push(pg::cell(i, 6).value);
     }
-    if (sent.empty()) return sent;
+    return put;
+}
+
+// Without what was taken out again, of those that are asked about; nullptr: all.
+pg::Array<Sent> still_sent(Put& put, const bool* asked, bool in_present) {
+    pg::Array<Datum> customers, keys;
+    pg::Array<size_t> whose;
+    for (size_t i = 0; i < put.sent.size; ++i) {
+        if (asked != nullptr && !asked[i]) continue;
+        customers.push(put.customers[i]);
+        keys.push(put.keys[i]);
+        whose.push(i);
+    }
+    if (whose.empty()) return put.sent;
     Datum args[] = {pg::text_array(customers.span()), pg::text_array(keys.span())};
-    rows = in_present ? read_unsent.run_in_present(args) : read_unsent.run(args);
-    auto unsent = pg::zeroed<bool>(sent.size);
-    for (uint64 i = 0; i < rows; ++i) unsent[static_cast<size_t>(DatumGetInt64(pg::cell(i, 1).value) - 1)] = true;
+    uint64 rows = in_present ? read_unsent.run_in_present(args) : read_unsent.run(args);
+    auto unsent = pg::zeroed<bool>(put.sent.size);
+    for (uint64 i = 0; i < rows; ++i) unsent[whose[static_cast<size_t>(DatumGetInt64(pg::cell(i, 1).value) - 1)]] = true;
     size_t kept = 0;
-    for (size_t i = 0; i < sent.size; ++i) {
-        if (!unsent[i]) sent[kept++] = sent[i];
+    for (size_t i = 0; i < put.sent.size; ++i) {
+        if (!unsent[i]) put.sent[kept++] = put.sent[i];
     }
-    sent.size = kept;
-    return sent;
+    put.sent.size = kept;
+    return put.sent;
+}
+
+bool counts_for(const CapRule& rule, const Sent& s) {
+    return (s.marketing ? rule.marketing : rule.transactional) && (rule.channel < 0 || rule.channel == s.channel);
+}
+
+// Whether a cap may be met by so many more, if all of these messages of a customer went out.
+bool may_be_capped(const Scenarios& all, std::span<const Sent> sent, int more, Instant now) {
+    for (const CapRule& rule : all.caps) {
+        if (rule.by_address) continue;
+        int counted = more;
+        for (const Sent& s : sent) counted += counts_for(rule, s) && s.at >= now - rule.cap.window ? 1 : 0;
+        if (counted > rule.cap.most) return true;
+    }
+    return false;
 }
 
 // Whether a cap has a say in any step of the scenario, or wants to know its address.
@@ -112,7 +145,8 @@ void load_addresses(Work& work, bool hold) {
     if (keys.empty()) return;
     // In the present: whoever held the address before may have committed after this transaction's snapshot was taken.
     Datum sent[] = {pg::array_of(INT8OID, keys.span(), nullptr), TimestampTzGetDatum(work.addresses[0].change->now - work.scenarios.longest_cap)};
-    work.sent_to = read_counted(work.scenarios, read_sent_to.run_in_present(sent), true);
+    Put put = read_put(work.scenarios, read_sent_to.run_in_present(sent));
+    work.sent_to = still_sent(put, nullptr, true);
 }
 
 const Addresses* addresses_of(const Work& work, const Enrolment& e) {
@@ -127,20 +161,23 @@ const Addresses* addresses_of(const Work& work, const Enrolment& e) {
 void load_sent(Work& work, Batch batch, bool hold) {
     if (work.scenarios.caps.empty()) return;
     pg::Array<Datum> customers;
-    const Change* last = nullptr;
+    auto more = pg::zeroed<int>(batch.size());  // so many may go out to each now
     for (const Enrolment& e : work.enrolments) {
-        if (e.change == last || !counts_now(work.scenarios, e, hold)) continue;
-        customers.push(e.change->after.values[kCustomerId]);
-        last = e.change;
+        if (counts_now(work.scenarios, e, hold) && more[static_cast<size_t>(e.change - batch.data())]++ == 0)
+            customers.push(e.change->after.values[kCustomerId]);
     }
     if (customers.empty()) return;
     Datum args[] = {pg::text_array(customers.span()), TimestampTzGetDatum(batch[0].now - work.scenarios.longest_cap)};
-    work.sent = read_counted(work.scenarios, read_sent.run(args), false);
+    Put put = read_put(work.scenarios, read_sent.run(args));
+    auto asked = pg::zeroed<bool>(put.sent.size);
     size_t b = 0;
-    for (Sent& s : work.sent) {
-        while (batch[b].customer_id != s.customer) ++b;  // both are sorted
-        s.change = &batch[b];
+    for (size_t first = 0, end; first < put.sent.size; first = end) {
+        while (batch[b].customer_id != put.sent[first].customer) ++b;  // both are sorted
+        for (end = first; end < put.sent.size && put.sent[end].customer == batch[b].customer_id; ++end) put.sent[end].change = &batch[b];
+        bool ask = may_be_capped(work.scenarios, put.sent.span().subspan(first, end - first), more[b], batch[b].now);
+        for (size_t i = first; i < end; ++i) asked[i] = ask;
     }
+    work.sent = still_sent(put, asked.data(), false);
     work.sent_before = work.sent.size;
     if (work.scenarios.any_caps_by_address) load_addresses(work, hold);
 }
@@ -168,7 +205,7 @@ Instant within_caps(const Work& work, const Enrolment& e, const Step& step) {
         if (rule.by_address && !addresses_of(work, e)->held) return now + kSoon;
         pg::Array<Instant> counted;
         auto count = [&](const Sent& s) {
-            if ((s.marketing ? rule.marketing : rule.transactional) && (rule.channel < 0 || rule.channel == s.channel)) counted.push(s.at);
+            if (counts_for(rule, s)) counted.push(s.at);
         };
         if (rule.by_address) {
             for (const Sent& s : work.sent_to) {
