@@ -6,6 +6,8 @@ namespace lifecycle::pg {
 
 namespace {
 
+constexpr int kLooks = 3;
+
 struct Search {
     Rows* rows;
     Relation index;
@@ -59,43 +61,55 @@ void end(Search& s) {
     index_close(s.index, NoLock);
 }
 
-// The row at the head, as it is now; nullptr: somebody else is at it, or has been.
-HeapTuple lock(const Search& s, const Picking& picking, Snapshot snapshot) {
+// The row at the head; nullptr: somebody else is at it, or has been (*changed). What others have changed is not locked as it is now: most
+// often it is theirs, and they would wait for us.
+HeapTuple lock(const Search& s, Snapshot snapshot, bool* changed) {
     ItemPointerData tid = s.head->tts_tid;
     TM_FailureData failure;
     TM_Result result = table_tuple_lock(s.rows->relation, &tid, snapshot, s.rows->slot, GetCurrentCommandId(false), LockTupleExclusive, LockWaitSkip,
-                                        IsolationUsesXactSnapshot() ? 0 : TUPLE_LOCK_FLAG_FIND_LAST_VERSION, &failure);
+                                        0, &failure);
+    *changed = *changed || result == TM_Updated;
     if (IsolationUsesXactSnapshot() && (result == TM_Updated || result == TM_Deleted))
         ereport(ERROR, errcode(ERRCODE_T_R_SERIALIZATION_FAILURE), errmsg("could not serialize access due to concurrent update"));
     HeapTuple row = nullptr;
-    if (result == TM_Ok && (!failure.traversed || picking.wanted(s.rows->slot, picking.arg))) row = ExecCopySlotHeapTuple(s.rows->slot);
+    if (result == TM_Ok) row = ExecCopySlotHeapTuple(s.rows->slot);
     ExecClearTuple(s.rows->slot);
     return row;
 }
 
-}  // namespace
-
-void pick(const Picking& picking, int64 limit) {
+// Whether to look again: none was to be had, and some have been passed over that others have changed since the snapshot. What has been picked
+// is not met twice.
+bool pick_once(const Picking& picking, int64 limit) {
     Snapshot snapshot = RegisterSnapshot(present());
     Array<Search> searches;
     for (Rows* rows : picking.tables) {
         if (RelationGetNumberOfBlocks(rows->relation) > 0) searches.push(begin(rows, picking, snapshot));
     }
-    while (limit > 0) {
+    bool changed = false;
+    int64 picked = 0;
+    while (picked < limit) {
         Search* first = nullptr;
         for (Search& s : searches) {
             if (!TTS_EMPTY(s.head) && (first == nullptr || picking.before(s.head, first->head))) first = &s;
         }
         if (first == nullptr) break;
-        if (HeapTuple row = lock(*first, picking, snapshot)) {
+        if (HeapTuple row = lock(*first, snapshot, &changed)) {
             picking.take(first->rows, row, picking.arg);
-            --limit;
+            ++picked;
         }
         go_on(*first, picking);
         CHECK_FOR_INTERRUPTS();
     }
     for (Search& s : searches) end(s);
     UnregisterSnapshot(snapshot);
+    return changed && picked == 0;
+}
+
+}  // namespace
+
+void pick(const Picking& picking, int64 limit) {
+    for (int looks = 0; looks < kLooks && pick_once(picking, limit); ++looks) {
+    }
 }
 
 }  // namespace lifecycle::pg

@@ -16,7 +16,7 @@ struct Picking {
     std::span<Rows* const> tables;
     std::span<const AttrNumber> index;  // the columns that the index is on
     std::span<const Condition> conditions;
-    bool (*wanted)(TupleTableSlot* row, void* arg);  // asked again of a row that others have changed meanwhile
+    bool (*wanted)(TupleTableSlot* row, void* arg);
     bool (*before)(TupleTableSlot* a, TupleTableSlot* b);
     void (*take)(Rows* table, HeapTuple row, void* arg);  // a copy; it is locked
     void* arg;
