@@ -71,6 +71,27 @@ SELECT lifecycle.ack(array_agg(message_id)) FROM lifecycle.outbox WHERE status =
 \set VERBOSITY default
 SELECT * FROM messages WHERE anchor = '7';
 
+-- What a scenario sends keeps to it all, too: columns, triggers and checks of the shop's.
+DROP EXTENSION pg_lifecycle CASCADE;
+CREATE EXTENSION pg_lifecycle;
+INSERT INTO lifecycle.channel (name) VALUES ('email');
+ALTER TABLE lifecycle.outbox ADD COLUMN cost_centre text DEFAULT 'logistics';
+INSERT INTO lifecycle.scenario (name, trigger, status) VALUES ('parcel', 'event:parcel', 'active');
+INSERT INTO lifecycle.step (scenario, position, channel, class, template) VALUES ('parcel', 1, 'email', 'transactional', 'parcel');
+SELECT lifecycle.track('d1', 'event', '{"event": "parcel"}') \g /dev/null
+SELECT customer_id, status, cost_centre FROM lifecycle.outbox;
+CREATE TRIGGER note AFTER INSERT ON lifecycle.outbox FOR EACH ROW EXECUTE FUNCTION note();
+SELECT lifecycle.track('d2', 'event', '{"event": "parcel"}') \g /dev/null
+SELECT did LIKE 'INSERT % pending' AS seen FROM seen ORDER BY n DESC LIMIT 1;
+DROP TRIGGER note ON lifecycle.outbox;
+DROP EXTENSION pg_lifecycle CASCADE;
+CREATE EXTENSION pg_lifecycle;
+INSERT INTO lifecycle.channel (name) VALUES ('email');
+INSERT INTO lifecycle.scenario (name, trigger, status) VALUES ('parcel', 'event:parcel', 'active');
+INSERT INTO lifecycle.step (scenario, position, channel, class, template) VALUES ('parcel', 1, 'email', 'transactional', 'parcel');
+ALTER TABLE lifecycle.outbox ADD CONSTRAINT not_to_d3 CHECK (customer_id <> 'd3');
+SELECT lifecycle.track('d3', 'event', '{"event": "parcel"}');
+
 DROP EXTENSION pg_lifecycle CASCADE;
 DROP PROCEDURE letters;
 DROP FUNCTION note;

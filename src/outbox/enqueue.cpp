@@ -1,6 +1,7 @@
 #include "outbox/enqueue.hpp"
 
 #include "outbox/letters.hpp"
+#include "outbox/message.hpp"
 #include "pg/catalog.hpp"
 #include "pg/clock.hpp"
 #include "pg/fault.hpp"
@@ -89,47 +90,41 @@ pg::Statement say_goodbye{
     .types = {TEXTARRAYOID, TIMESTAMPTZOID}};
 
 // As lifecycle.part_of() has it.
-constexpr int kParts = 4;
-int part_of(int64 message_id) { return static_cast<int>(message_id / 20000 % kParts); }
-
-constexpr int kColumnsOfOutbox = 29;
+int part_of(int64 message_id) { return static_cast<int>(message_id / 20000 % kPartsThatWait); }
 
 struct OutboxRow {
-    Datum values[kColumnsOfOutbox];
-    bool nulls[kColumnsOfOutbox];
+    Datum values[kColumns];
+    bool nulls[kColumns];
 };
 
-// Messages are written without a statement, as the rows of customers are: there may be a million at once. Not where the shop has put a trigger or
-// an index of its own on the outbox.
+// Messages are written without a statement, as the rows of customers are: there may be a million at once. Not where the shop has put a column, an
+// index, a check or a trigger of its own on the outbox.
 struct Pen {
-    bool plain = pg::is_plain(pg::table_oid(pg::Table::outbox));
-    pg::TableWriter* parts[kParts] = {};
+    bool plain = pg::is_plain(pg::table_oid(pg::Table::outbox), kColumns, kChecks);
+    pg::TableWriter* parts[kPartsThatWait] = {};
     pg::Array<OutboxRow> by_statement{};
     Oid sequence = get_relname_relid("message_id", get_namespace_oid("lifecycle", false));
 
     int64 number() const { return nextval_internal(sequence, false); }
     void write(int part, const OutboxRow& row) {
-        Oid table = pg::table_oid(static_cast<pg::Table>(static_cast<int>(pg::Table::outbox_0) + part));
         if (plain && parts[part] == nullptr) {
-            plain = pg::is_plain(table);
+            Oid table = part_that_waits(part);
+            plain = pg::is_plain(table, kColumns, kChecks);
             if (plain) parts[part] = pg::open_writer(table);
         }
-        if (!plain) {
+        if (plain) {
+            pg::insert(parts[part], row.values, row.nulls);
+        } else {
             by_statement.push(row);
-            return;
         }
-        if (RelationGetDescr(parts[part]->relation)->natts != kColumnsOfOutbox)
-            ereport(ERROR, errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-                    errmsg("table \"lifecycle.outbox\" does not have the columns this version of pg_lifecycle knows"),
-                    errhint("Run ALTER EXTENSION pg_lifecycle UPDATE."));
-        pg::insert(parts[part], row.values, row.nulls);
     }
     void write_by_statement() {
         // Those that a new message has; the others have their defaults.
-        constexpr std::pair<int, Oid> kSaid[] = {{0, INT8OID}, {1, TEXTOID}, {2, TEXTOID}, {3, TEXTOID}, {4, TEXTOID}, {5, TEXTOID}, {6, TEXTOID},
-                                                 {7, INT4OID}, {8, TEXTOID}, {9, TEXTOID}, {10, TEXTOID}, {11, INT4OID}, {12, TEXTOID},
-                                                 {13, TEXTOID}, {14, TEXTOID}, {15, JSONBOID}, {17, TIMESTAMPTZOID}, {18, TIMESTAMPTZOID},
-                                                 {19, TIMESTAMPTZOID}, {28, INT4OID}};
+        constexpr std::pair<Column, Oid> kSaid[] = {
+            {kMessageId, INT8OID}, {kIdempotencyKey, TEXTOID}, {kCustomerId, TEXTOID}, {kChannel, TEXTOID}, {kRecipient, TEXTOID},
+            {kScenario, TEXTOID}, {kAnchor, TEXTOID}, {kStep, INT4OID}, {kVariant, TEXTOID}, {kClass, TEXTOID}, {kDelivery, TEXTOID},
+            {kPriority, INT4OID}, {kTemplate, TEXTOID}, {kSubject, TEXTOID}, {kLocale, TEXTOID}, {kPayload, JSONBOID},
+            {kCreatedAt, TIMESTAMPTZOID}, {kDueAt, TIMESTAMPTZOID}, {kExpiresAt, TIMESTAMPTZOID}, {kPart, INT4OID}};
         Datum args[std::size(kSaid)];
         for (size_t k = 0; k < std::size(kSaid); ++k) {
             pg::Array<Datum> values;
@@ -161,7 +156,8 @@ bool is_address(std::string_view text) {
 Datum recipient_of(const Row& row, const Letter& letter) {
     if (pg::view(letter.channel) == "sms") return row.nulls[kPhone] ? Datum{0} : row.values[kPhone];
     if (!row.nulls[kEmail]) return row.values[kEmail];
-    return is_address(pg::view(row.values[kCustomerId])) ? row.values[kCustomerId] : Datum{0};
+    Datum id = row.values[lifecycle::kCustomerId];
+    return is_address(pg::view(id)) ? id : Datum{0};
 }
 
 // It says what the message is for, so it is the same whenever and however often it is made.
@@ -220,11 +216,11 @@ void write_one(Pen& pen, const scenario::Message& m, const Letter& letter, Datum
                                 0, 0, 0,              // sent_at, provider_id, error
                                 Int32GetDatum(part)},
                      .nulls = {}};
-    for (int i : {21, 22, 23, 25, 26, 27}) row.nulls[i] = true;
-    for (int i : {4, 8, 13, 14}) row.nulls[i] = row.values[i] == 0;
+    for (Column c : {kLeasedBy, kLeasedUntil, kLeaseToken, kSentAt, kProviderId, kError}) row.nulls[c] = true;
+    for (Column c : {kRecipient, kVariant, kSubject, kLocale}) row.nulls[c] = row.values[c] == 0;
     pen.write(part, row);
     if (recipient == 0) return;
-    written->ids.push(row.values[0]);
+    written->ids.push(row.values[kMessageId]);
     written->customers.push(m.customer);
     written->parts.push(Int32GetDatum(part));
     written->recipients.push(recipient);

@@ -6,9 +6,6 @@ namespace lifecycle::outbox {
 
 namespace {
 
-// Of every message, and one more of those that have ended. They hold for whatever is written directly.
-constexpr int kChecks = 3;
-
 pg::Rows* get(Parts& parts, Oid part, int checks) {
     for (pg::Rows* rows : parts.open) {
         if (RelationGetRelid(rows->relation) == part) return rows;

@@ -39,6 +39,9 @@ enum Column {
     kColumns
 };
 
+// Of every message, and one more of those that have ended. They hold for whatever is written directly.
+inline constexpr int kChecks = 3;
+
 // Whoever has added columns to the table finds them carried along.
 struct Message {
     Datum* values;
@@ -65,7 +68,7 @@ struct Parts {
     pg::Rows* history(Oid part);
 };
 
-constexpr int kPartsThatWait = 4;
+inline constexpr int kPartsThatWait = 4;
 Oid part_that_waits(int n);
 
 Parts open_parts();

@@ -70,9 +70,11 @@ bool is_plain_index(Oid oid) {
 
 }  // namespace
 
-bool is_plain(Oid table) {
+bool is_plain(Oid table, int columns, int checks) {
     Relation relation = table_open(table, RowExclusiveLock);
-    bool plain = !fires_for_new_rows(relation->trigdesc);
+    TupleDesc layout = RelationGetDescr(relation);
+    bool plain = layout->natts == columns && (layout->constr == nullptr ? 0 : layout->constr->num_check) == checks &&
+                 !fires_for_new_rows(relation->trigdesc);
     if (relation->rd_rel->relkind == RELKIND_RELATION) {
         List* indexes = RelationGetIndexList(relation);
         plain = plain && list_length(indexes) <= static_cast<int>(std::size(TableWriter{}.indexes));

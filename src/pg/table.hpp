@@ -22,8 +22,9 @@ struct TableWriter {
 
 bool is_empty(Oid table);  // has never had a row, or none since TRUNCATE
 
-// Whether a writer does to this table all that a statement would: no trigger fires for new rows, and there are no indexes but plain ones.
-bool is_plain(Oid table);
+// Whether a writer does to this table all that a statement would: it has the columns and checks that it was made with, no trigger fires for new
+// rows, and no index is more than a plain one.
+bool is_plain(Oid table, int columns, int checks);
 
 TableWriter* open_writer(Oid table);
 void close_writer(TableWriter* writer);  // flushes
