@@ -37,7 +37,6 @@ CREATE TABLE lifecycle.definition_change (
     customers_done  bigint NOT NULL DEFAULT 0,
     customers_total bigint NOT NULL,
     after_id        text COLLATE "C" NOT NULL DEFAULT '',
-    segments_only   boolean NOT NULL DEFAULT false,
     CONSTRAINT definition_change_pkey PRIMARY KEY (change_id)
 );
 COMMENT ON TABLE lifecycle.definition_change IS 'Changed definitions of segments, tiers, loyalty program or shop on their way to the customers, where there are more than lifecycle.redefine_at_once';
@@ -46,7 +45,6 @@ COMMENT ON COLUMN lifecycle.definition_change.started_at IS 'When the definition
 COMMENT ON COLUMN lifecycle.definition_change.finished_at IS 'When it had reached everybody, or a later change took its place; NULL: it is on its way';
 COMMENT ON COLUMN lifecycle.definition_change.customers_done IS 'How many customers it has reached';
 COMMENT ON COLUMN lifecycle.definition_change.customers_total IS 'How many there were, about, when it began';
-COMMENT ON COLUMN lifecycle.definition_change.segments_only IS 'Internal: numbers, points and tiers stay as they are';
 COMMENT ON COLUMN lifecycle.definition_change.after_id IS 'Internal: the customer that it has reached last, in the order of their ids';
 
 CREATE FUNCTION lifecycle.definitions_changed() RETURNS trigger
