@@ -125,7 +125,7 @@ BEGIN
         RETURN QUERY EXECUTE format('SELECT %L, t::text FROM %s AS t WHERE t::text ~* $1', relation, relation) USING pattern;
     END LOOP;
 END $$;
-SELECT * FROM pg_temp.left_of('\mann\M|1234|guest-0815|\mgreen\M|aries');
+SELECT * FROM pg_temp.left_of('\mann\M|30 1234|guest-0815|\mgreen\M|aries');
 SELECT lifecycle.is_erased('7'), lifecycle.is_erased('guest-0815'), lifecycle.is_erased('8');
 -- Bob's are as they were, but for whom he has brought.
 SELECT key FROM others, jsonb_each(others.document) WHERE value IS DISTINCT FROM lifecycle.export('8') -> key ORDER BY 1;
