@@ -23,7 +23,7 @@ struct Writes {
     };
     pg::Array<Stay> past;
     pg::Array<Move> entered, left;
-    // Segments found to have been held without a break since an instant: what the history has of stays that began after it is void.
+    // Segments found to have been held without a break since an instant: what the history has of it from then on is void.
     pg::Array<Datum> unbroken_customers, unbroken_segments, unbroken_since;
     pg::Array<Datum> problem_customers, problem_segments, problem_states, problem_messages;
 

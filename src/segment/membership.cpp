@@ -21,9 +21,13 @@ pg::Statement note_problems{
            " seen_at = EXCLUDED.seen_at",
     .types = {TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TIMESTAMPTZOID}};
 
+// What goes on from before, as an import or a changed definition has left it standing, ends where it begins anew.
 pg::Statement drop_fragments{
-    .sql = "DELETE FROM lifecycle.segment_past AS p USING unnest($1, $2, $3) AS u (customer_id, segment, since)"
-           " WHERE p.customer_id = u.customer_id AND p.segment = u.segment AND p.entered_at >= u.since",
+    .sql = "WITH unbroken AS (SELECT u.* FROM unnest($1, $2, $3) AS u (customer_id, segment, since)),"
+           "      gone AS (DELETE FROM lifecycle.segment_past AS p USING unbroken AS u"
+           "                WHERE p.customer_id = u.customer_id AND p.segment = u.segment AND p.entered_at >= u.since)"
+           " UPDATE lifecycle.segment_past AS p SET left_at = u.since FROM unbroken AS u"
+           "  WHERE p.customer_id = u.customer_id AND p.segment = u.segment AND p.entered_at < u.since AND p.left_at > u.since",
     .types = {TEXTARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID}};
 
 pg::Statement fold_deltas{
