@@ -113,7 +113,7 @@ Datum tier_name(int tier, bool* null) {
 }
 
 int tier_named(std::string_view name) {
-    const Ladder& l = *ladder.value;
+    const Ladder& l = refresh_ladder();  // a session may come here without having awarded a tier
     for (size_t i = 0; i < l.names.size; ++i) {
         if (pg::view(l.names[i]) == name) return static_cast<int>(i);
     }
