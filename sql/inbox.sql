@@ -49,6 +49,7 @@ SELECT lifecycle.tick();
 ALTER TABLE orders ADD COLUMN note text;
 UPDATE orders SET note = 'call back' WHERE id = 4;
 SELECT lifecycle.tick() >= 0 AS ticked;
+SELECT data ->> 'note' AS note, message FROM lifecycle.quarantine;
 UPDATE orders SET total = 40 WHERE id = 4;
 SELECT lifecycle.tick() >= 0 AS ticked;
 SELECT count(*) AS quarantined FROM lifecycle.quarantine;

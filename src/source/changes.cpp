@@ -166,8 +166,8 @@ void read_change(Intake* intake, TupleTableSlot* before, TupleTableSlot* after) 
     } else {
         read_facts(&reader, before, after, compare);
     }
-    if (!compare) return;
-    // What is held of the row is out of date.
+    if (!compare || intake->to_inbox) return;
+    // What is held of the row is out of date. A letter's reader will find it so: gone already, a letter that changes nothing would say nothing.
     MemoryContext caller = MemoryContextSwitchTo(reader.context);
     intake->gone.push(row_as_json(before));
     MemoryContextSwitchTo(caller);
