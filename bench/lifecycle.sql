@@ -1,10 +1,14 @@
 -- pg_lifecycle as the README installs it: the playbook's tiers and segments are on, its scenarios stay drafts. psql variable whole_playbook:
--- false leaves the segments of dimension lifecycle, which is what the rivals come nearest to.
+-- false, or unset, leaves the segments of dimension lifecycle, which is what the rivals come nearest to.
 
 CREATE EXTENSION pg_lifecycle;
 
 SELECT lifecycle.install_playbook();
 
+\if :{?whole_playbook}
+\else
+\set whole_playbook false
+\endif
 \if :whole_playbook
 \else
 DELETE FROM lifecycle.segment WHERE name LIKE 'remarketing%';    -- they name others

@@ -85,6 +85,32 @@ tick() {  # customers
     timed hand "$a_statement" "SELECT 1" >>"$work/statement"
 }
 
+# All customers into all segments of the playbook for the first time, against one statement from the orders, five for each customer.
+classify() {  # customers
+    fresh run
+    sql -d run -o /dev/null -c "$at_noon" -v whole_playbook=true -f "$here/lifecycle.sql"
+    sql -d run -c "CREATE TABLE playbook AS TABLE lifecycle.segment" -c "DELETE FROM lifecycle.segment"
+    PGOPTIONS="-c lifecycle.clock=2030-06-01T12:00Z" sql -d run -o /dev/null -c "SELECT setseed(0.42)" -c "INSERT INTO orders (customer_id, amount, placed_at)
+        SELECT 1 + floor(random() * $1), (5 + random() * 195)::numeric(12,2), timestamptz '2030-06-01' - random() * interval '300 days' FROM generate_series(1, 5 * $1) ORDER BY 3"
+    sql -d run <<-SQL
+	CREATE TABLE member (segment text COLLATE "C", customer_id text COLLATE "C", PRIMARY KEY (segment, customer_id));
+	CREATE TABLE shop_clock AS SELECT timestamptz '2030-06-01 12:00+00' AS t;
+	CREATE TABLE profiles (customer_id bigint, tags text[]);
+	CREATE TABLE activity (customer_id bigint, last_open timestamptz, last_click timestamptz, last_visit timestamptz, first_sent timestamptz);
+	CREATE TABLE carts (customer_id bigint, cart_id text, updated_at timestamptz);
+	CREATE TABLE ads_consent (customer_id bigint, status text);
+	VACUUM ANALYZE;
+	CHECKPOINT;
+	SQL
+    timed run "INSERT INTO lifecycle.segment (name, dimension, rank, predicate) SELECT name, dimension, rank, predicate FROM playbook" \
+        "$at_noon; SET lifecycle.redefine_at_once = $((2 * $1))" >>"$work/classify"
+    sql -d run -c CHECKPOINT
+    timed run "\\i $here/segments_by_hand.sql" "SELECT 1" >>"$work/by_hand"
+    [ "$(sql -d run -c "SELECT count(*) FROM (SELECT segment, customer_id FROM lifecycle.segment_member EXCEPT ALL SELECT segment, customer_id FROM member) AS x" \
+        -c "SELECT count(*) FROM (SELECT segment, customer_id FROM member EXCEPT ALL SELECT segment, customer_id FROM lifecycle.segment_member) AS x")" = $'0\n0' ] ||
+        die "the statement by hand and the segments differ"
+}
+
 report_ticks() {  # customers
     local what s
     printf '\n%s customers, %s of them due\n' "$1" "$DUE"
@@ -92,7 +118,7 @@ report_ticks() {  # customers
         s=$(median <"$work/${what%% *}")
         awk -v name="${what#* }" -v s="$s" -v due="$DUE" 'BEGIN { printf "  %-42s %8.3f s   %7.1f us for each who moves\n", name, s, s / due * 1e6 }'
     done
-    for what in "define a new segment, defined" "statement the same once, by hand"; do
+    for what in "define a new segment, defined" "statement the same once, by hand" "classify the playbook's segments, the first time" "by_hand the same memberships, by one statement"; do
         s=$(median <"$work/${what%% *}")
         awk -v name="${what#* }" -v s="$s" -v all="$1" 'BEGIN { printf "  %-42s %8.3f s   %7.1f us for each customer\n", name, s, s / all * 1e6 }'
     done
@@ -137,7 +163,7 @@ latency() {
 
 for size in $SIZES; do
     rm -f "$work"/*
-    for ((round = 1; round <= ROUNDS; ++round)); do tick "$size"; done
+    for ((round = 1; round <= ROUNDS; ++round)); do tick "$size"; classify "$size"; done
     report_ticks "$size"
 done
 for ((round = 1; round <= ROUNDS; ++round)); do

@@ -273,9 +273,10 @@ bool is_up_to_date(const Change& change) {
     return change.before.instant(kNextChangeAt, rules::kNever) > change.now && change.before.instant(kAsOf, rules::kBeginning) <= change.now;
 }
 
-// The next customers after `after`, at most `limit`, in the order of their ids. Returns which they were.
-std::span<const std::string_view> replay_next(std::string_view after, int limit, Anew anew) {
-    Options options{.silent = true, .replay = true};
+}  // namespace
+
+std::span<const std::string_view> replay_next(std::string_view after, int limit, Anew anew, Instant news_from) {
+    Options options{.silent = true, .replay = true, .news_from = news_from};
     if (anew == Anew::everything || segment::read_loyalty()) {
         auto some = customer::some_customers(after, limit);
         bring_up_to_date(some, options);
@@ -300,8 +301,6 @@ std::span<const std::string_view> replay_next(std::string_view after, int limit,
     return ids;
 }
 
-}  // namespace
-
 void replay_everybody(Anew anew) {
     bool more = true;
     MemoryContext caller = CurrentMemoryContext;
@@ -309,7 +308,7 @@ void replay_everybody(Anew anew) {
     while (more) {
         pg::as_owner([&] {
             pg::open_spi();
-            auto some = replay_next({after.data, after.size}, kCustomersPerBatch, anew);
+            auto some = replay_next({after.data, after.size}, kCustomersPerBatch, anew, rules::kNever);
             more = !some.empty();
             if (more) {
                 MemoryContext inner = MemoryContextSwitchTo(caller);

@@ -46,6 +46,9 @@ void postpone_first();
 
 // What a changed definition makes it necessary to work out anew.
 enum class Anew : uint8 { everything, segments };
+// The next customers after `after`, at most `limit`, in the order of their ids, in silence up to `news_from`. Returns which they were. Between
+// open_spi() and close_spi().
+std::span<const std::string_view> replay_next(std::string_view after, int limit, Anew anew, Instant news_from);
 // Works every customer out anew, in this transaction.
 void replay_everybody(Anew anew);
 

@@ -37,6 +37,7 @@ CREATE TABLE lifecycle.definition_change (
     customers_done  bigint NOT NULL DEFAULT 0,
     customers_total bigint NOT NULL,
     after_id        text COLLATE "C" NOT NULL DEFAULT '',
+    segments_only   boolean NOT NULL DEFAULT false,
     CONSTRAINT definition_change_pkey PRIMARY KEY (change_id)
 );
 COMMENT ON TABLE lifecycle.definition_change IS 'Changed definitions of segments, tiers, loyalty program or shop on their way to the customers, where there are more than lifecycle.redefine_at_once';
@@ -46,6 +47,7 @@ COMMENT ON COLUMN lifecycle.definition_change.finished_at IS 'When it had reache
 COMMENT ON COLUMN lifecycle.definition_change.customers_done IS 'How many customers it has reached';
 COMMENT ON COLUMN lifecycle.definition_change.customers_total IS 'How many there were, about, when it began';
 COMMENT ON COLUMN lifecycle.definition_change.after_id IS 'Internal: the customer that it has reached last, in the order of their ids';
+COMMENT ON COLUMN lifecycle.definition_change.segments_only IS 'Internal: numbers and tiers stand as they are';
 
 CREATE FUNCTION lifecycle.definitions_changed() RETURNS trigger
     LANGUAGE c

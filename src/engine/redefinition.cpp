@@ -23,12 +23,13 @@ constexpr int kCustomersPerBatch = 1000;
 pg::Statement are_few{
     .sql = "SELECT count(*) <= $1 FROM (SELECT FROM lifecycle.customer LIMIT $1 + 1) AS x", .types = {INT4OID}};
 pg::Statement begin_change{
-    .sql = "WITH superseded AS (UPDATE lifecycle.definition_change SET finished_at = $1 WHERE finished_at IS NULL)"
-           " INSERT INTO lifecycle.definition_change (started_at, customers_total)"
-           " SELECT $1, greatest(c.reltuples, 0)::bigint FROM pg_catalog.pg_class AS c WHERE c.oid = $2",
-    .types = {TIMESTAMPTZOID, OIDOID}};
+    .sql = "WITH superseded AS (UPDATE lifecycle.definition_change SET finished_at = $1 WHERE finished_at IS NULL RETURNING segments_only)"
+           " INSERT INTO lifecycle.definition_change (started_at, customers_total, segments_only)"
+           " SELECT $1, greatest(c.reltuples, 0)::bigint, $3 AND NOT EXISTS (SELECT FROM superseded AS s WHERE NOT s.segments_only)"
+           "   FROM pg_catalog.pg_class AS c WHERE c.oid = $2",
+    .types = {TIMESTAMPTZOID, OIDOID, BOOLOID}};
 pg::Statement take_change{
-    .sql = "SELECT d.change_id, d.after_id, d.started_at FROM lifecycle.definition_change AS d WHERE d.finished_at IS NULL"
+    .sql = "SELECT d.change_id, d.after_id, d.started_at, d.segments_only FROM lifecycle.definition_change AS d WHERE d.finished_at IS NULL"
            " ORDER BY d.change_id DESC LIMIT 1 FOR UPDATE SKIP LOCKED"};
 pg::Statement note_progress{
     .sql = "UPDATE lifecycle.definition_change SET customers_done = customers_done + $2, after_id = coalesce($3, after_id),"
@@ -78,9 +79,9 @@ int64 redefine_some() {
     if (take_change.run() == 0) return 0;
     Datum change = pg::cell(0, 1).value;
     Instant started = DatumGetTimestampTz(pg::cell(0, 3).value);
-    auto some = customer::some_customers(pg::text_cell(0, 2), kCustomersPerBatch);
+    Anew anew = DatumGetBool(pg::cell(0, 4).value) ? Anew::segments : Anew::everything;
+    auto some = replay_next(pg::text_cell(0, 2), kCustomersPerBatch, anew, started);
     bool finished = some.size() < kCustomersPerBatch;
-    bring_up_to_date(some, {.silent = true, .replay = true, .news_from = started});
     Datum args[] = {change, Int64GetDatum(some.size()), some.empty() ? Datum{0} : pg::to_datum(some.back()), BoolGetDatum(finished),
                     TimestampTzGetDatum(pg::now())};
     note_progress.run(args, some.empty() ? "  n  " : nullptr);
@@ -117,7 +118,7 @@ void definitions_changed(Anew anew) {
         at_once = DatumGetBool(pg::cell(0, 1).value);
         if (!at_once) {
             Instant now = pg::now();
-            Datum args[] = {TimestampTzGetDatum(now), ObjectIdGetDatum(pg::table_oid(pg::Table::customer))};
+            Datum args[] = {TimestampTzGetDatum(now), ObjectIdGetDatum(pg::table_oid(pg::Table::customer)), BoolGetDatum(anew == Anew::segments)};
             begin_change.run(args);
             pg::config_changed();
             pg::wake_worker_at_commit(now);

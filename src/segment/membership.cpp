@@ -277,7 +277,7 @@ void classify(Batch batch) {
     auto work_out = [&](size_t i) {
         Change& change = *concerned[i];
         // Carefully, if it would not stand to be broken off in the middle.
-        Customer c = customer(i, takes_over(change));
+        Customer c = customer(i, takes_over(change) && !change.redefined);
         Writes before = writes;  // the arrays' sizes, to forget what a failed try has added
         size_t signals = change.signals.size;
         bool done = false;

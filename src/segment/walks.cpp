@@ -184,6 +184,8 @@ bool look_back_in_row(Customer& c) {
     size_t open = rules::walk_back(c, last, change.now, rules::kNever, pending, c.since, c.scratch);
     c.everything();
     if (open > 0) return false;
+    // What has flipped since the definition was changed is news.
+    if (takes_over(change) && c.previous_flip(change.now) > change.news_from) return false;
     change.path = Path::looked_back;
     change.from_scratch = true;
     move(c);

@@ -3,6 +3,8 @@
 #
 #   LIFECYCLE_SEED=n    repeats a history (the statements are the same; who is first may differ)
 #   LIFECYCLE_ROUNDS=n  how many rounds
+#   LIFECYCLE_LENGTH=n  how many statements and transactions each session makes in a round
+#   LIFECYCLE_CUSTOMERS=n  how many customers, six at least
 
 use strict;
 use warnings FATAL => 'all';
@@ -13,6 +15,7 @@ use Test::More;
 use Time::HiRes qw(time sleep);
 
 my $rounds = $ENV{LIFECYCLE_ROUNDS} || 8;
+my $length = $ENV{LIFECYCLE_LENGTH} || 60;
 my $seed = seed(20_260_301);
 my $sessions = 4;
 srand($seed);
@@ -69,8 +72,8 @@ $node->safe_psql($db, <<~SQL);
 	END \$\$;
 	SQL
 
-# Of these, the last two are given points by hand, too.
-my @customers = qw(c1 c2 c3 c4 c5 c6);
+# Of these, c5 and c6 are given points by hand, too.
+my @customers = map { "c$_" } 1 .. ($ENV{LIFECYCLE_CUSTOMERS} || 6);
 
 sub customer { return "'" . pick(@customers) . "'"; }
 sub some_order { return '(SELECT max(id) - ' . int(rand 40) . ' FROM shop.orders)'; }
@@ -209,7 +212,7 @@ sub unexpected { return grep { $_->[0] !~ /^(23514|P0002|40P01|25P02)$/ } @_; }
 for my $round (1 .. $rounds)
 {
 	my $dies = $round % 4 == 0;
-	my @running = map { script_session($node, $db, script($dies ? 2000 : 60)) } 1 .. $sessions;
+	my @running = map { script_session($node, $db, script($dies ? 2000 : $length)) } 1 .. $sessions;
 	if ($dies)
 	{
 		my $before = $node->safe_psql($db, 'SELECT count(*) FROM shop.orders');

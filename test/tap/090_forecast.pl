@@ -3,6 +3,7 @@
 #
 #   LIFECYCLE_SEED=n       repeats a run
 #   LIFECYCLE_CUSTOMERS=n  how many customers (250)
+#   LIFECYCLE_GRAIN=i      what happened did so at a multiple of this interval (1 second); a large shop has fewer instants to live through then
 
 use strict;
 use warnings FATAL => 'all';
@@ -12,6 +13,8 @@ use Test::More;
 
 my $seed = seed(20_280_310);
 my $customers = $ENV{LIFECYCLE_CUSTOMERS} || 250;
+my $grain = $ENV{LIFECYCLE_GRAIN} || '1 second';
+my $at_once = $customers > 1000 ? 1000 : 50;
 my $now = '2028-03-10 08:00+00';    # New York changes its clocks on the 12th, Berlin on the 26th
 my $end = '2028-04-09 07:00+00';    # 30 days by Berlin's calendar, an hour short
 
@@ -28,7 +31,7 @@ $node->safe_psql('shop', <<~SQL);
 	SELECT setseed($seed % 100000 / 100000.0);
 	CREATE FUNCTION pick(VARIADIC choices text[]) RETURNS text LANGUAGE sql VOLATILE AS \$\$ SELECT choices[1 + floor(random() * cardinality(choices))::int] \$\$;
 	CREATE FUNCTION ago(at_least interval, at_most interval) RETURNS timestamptz LANGUAGE sql VOLATILE
-	    AS \$\$ SELECT date_trunc('second', lifecycle.now() - at_least - random() * (at_most - at_least)) \$\$;
+	    AS \$\$ SELECT date_bin('$grain', lifecycle.now() - at_least - random() * (at_most - at_least), '2000-01-01Z') \$\$;
 	CREATE TABLE people AS
 	    SELECT 'c' || i AS id, 'c' || i || '\@example.org' AS email, date '1950-01-01' + floor(random() * 18000)::int AS born,
 	           pick('Europe/Berlin', 'America/New_York', 'Asia/Kathmandu', 'Australia/Lord_Howe', NULL) AS zone, i % 10 = 0 AS sleeps, i
@@ -52,7 +55,7 @@ $node->safe_psql('shop', <<~SQL);
 	SELECT lifecycle.track(id, 'consent', '{"channel": "email", "status": "granted"}', lifecycle.now()) FROM awake WHERE random() < 0.15;
 	SELECT lifecycle.track(id, 'review', jsonb_build_object('review', 'r' || id, 'rating', 1), lifecycle.now()) FROM awake WHERE random() < 0.05;
 
-	CREATE TABLE foreseen AS SELECT * FROM lifecycle.forecast_messages('30 days', at_once => 50);
+	CREATE TABLE foreseen AS SELECT * FROM lifecycle.forecast_messages('30 days', at_once => $at_once);
 	CREATE PROCEDURE live(until timestamptz) LANGUAGE plpgsql AS \$\$
 	DECLARE due timestamptz;
 	BEGIN
