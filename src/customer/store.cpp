@@ -6,6 +6,7 @@
 #include "customer/merged.hpp"
 #include "pg/catalog.hpp"
 #include "pg/fault.hpp"
+#include "pg/finger.hpp"
 #include "pg/shared.hpp"
 #include "pg/statement.hpp"
 #include "pg/table.hpp"
@@ -26,11 +27,7 @@ pg::Statement create_and_lock{
            " SELECT u.id, '-infinity' FROM unnest($1) WITH ORDINALITY AS u (id, n) ORDER BY u.n"
            " ON CONFLICT (customer_id) DO UPDATE SET as_of = c.as_of WHERE false",
     .types = {TEXTARRAYOID}};
-pg::Statement claim_due{
-    .sql = "SELECT t.ctid, t.due_at, c.ctid, c.* FROM lifecycle.timer AS t JOIN lifecycle.customer AS c USING (customer_id)"
-           " WHERE (t.due_at, t.customer_id) > ($3, $4) AND t.due_at <= $1 AND lifecycle.is_armed()"
-           " ORDER BY t.due_at, t.customer_id LIMIT $2 FOR UPDATE OF c SKIP LOCKED",
-    .types = {TIMESTAMPTZOID, INT4OID, TIMESTAMPTZOID, TEXTOID}};
+pg::Statement armed{.sql = "SELECT WHERE lifecycle.is_armed()"};
 pg::Statement first_timer{.sql = "SELECT t.due_at FROM lifecycle.timer AS t ORDER BY t.due_at LIMIT 1"};
 pg::Statement postpone{
     .sql = "WITH first AS (SELECT t.customer_id, t.due_at FROM lifecycle.timer AS t JOIN lifecycle.customer AS c USING (customer_id)"
@@ -258,34 +255,49 @@ std::span<std::string_view> ids_in_result(uint64 rows) {
 }
 }  // namespace
 
-std::span<Due> lock_due(Instant now, int limit, Position* after) {
-    Datum args[] = {TimestampTzGetDatum(now), Int32GetDatum(limit), TimestampTzGetDatum(after->due),
-                    pg::to_datum(std::string_view{after->customer.data, after->customer.size})};
-    uint64 rows = claim_due.run(args);
-    if (rows == 0 && after->due != rules::kBeginning) {
-        args[2] = TimestampTzGetDatum(rules::kBeginning);  // what has become due before that place meanwhile
-        rows = claim_due.run(args);
-    }
-    after->due = rules::kBeginning;
-    after->customer.clear();
-    if (rows == 0) return {};
-    check_columns(SPI_tuptable->tupdesc->natts - 3);
-    auto due = pg::zeroed<Due>(rows);
-    for (uint64 i = 0; i < rows; ++i) {
-        Datum values[kColumns + 3];
-        bool nulls[kColumns + 3];
-        heap_deform_tuple(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, values, nulls);
-        memcpy(due[i].row.values, values + 3, sizeof due[i].row.values);
-        memcpy(due[i].row.nulls, nulls + 3, sizeof due[i].row.nulls);
-        due[i].customer = pg::view(due[i].row.values[kCustomerId]);
-        due[i].tid = *pg::item_pointer(values[2]);
+namespace {
+
+// Reads the timers from a position on and locks their customers, passing over those that another session holds.
+void lock_from(Instant now, int limit, const Position& after, pg::Array<Due>* due, Position* last) {
+    Snapshot snapshot = RegisterSnapshot(pg::present());
+    pg::TableWriter* timers = pg::open_writer(pg::table_oid(pg::Table::timer));
+    pg::TableWriter* customers = pg::open_writer(pg::table_oid(pg::Table::customer));
+    check_columns(RelationGetDescr(customers->relation)->natts);
+    pg::Finger finger = pg::point(customers, snapshot);
+    pg::Queue queue = pg::open_queue(timers, snapshot, after.due, pg::to_datum(std::string_view{after.customer.data, after.customer.size}), now);
+    pg::Queued timer;
+    while (due->size < static_cast<size_t>(limit) && pg::next_of(queue, &timer)) {
+        CHECK_FOR_INTERRUPTS();
+        HeapTuple row = pg::lock_unless_held(finger, timer.text);
+        if (row == nullptr) continue;
+        Due& d = due->push({});
+        heap_deform_tuple(row, RelationGetDescr(customers->relation), d.row.values, d.row.nulls);
+        d.customer = pg::view(d.row.values[kCustomerId]);
+        d.tid = row->t_self;
         // Somebody may have moved the timer until the customer was locked.
-        if (due[i].row.instant(kTimerAt, rules::kNever) == DatumGetTimestampTz(values[1])) due[i].timer = *pg::item_pointer(values[0]);
+        if (d.row.instant(kTimerAt, rules::kNever) == timer.at) d.timer = timer.tid;
+        last->due = timer.at;
     }
-    after->due = DatumGetTimestampTz(pg::cell(rows - 1, 2).value);
-    for (char c : due[rows - 1].customer) after->customer.push(c);
+    pg::close_queue(queue);
+    pg::close_writer(customers);
+    pg::close_writer(timers);
+    UnregisterSnapshot(snapshot);
+}
+
+}  // namespace
+
+std::span<Due> lock_due(Instant now, int limit, Position* after) {
+    if (armed.run() == 0) return {};
+    pg::Array<Due> due;
+    Position last;
+    lock_from(now, limit, *after, &due, &last);
+    if (due.empty() && after->due != rules::kBeginning) lock_from(now, limit, {}, &due, &last);  // what has become due before that place meanwhile
+    after->due = last.due;
+    after->customer.clear();
+    if (due.empty()) return {};
+    for (char c : due[due.size - 1].customer) after->customer.push(c);
     std::sort(due.begin(), due.end(), [](const Due& a, const Due& b) { return a.customer < b.customer; });
-    return due;
+    return due.span();
 }
 
 pg::TableWriter* load(Batch batch, std::span<const Due> due) {

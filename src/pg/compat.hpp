@@ -57,6 +57,20 @@ inline IndexScanDesc begin_index_scan(Relation table, Relation index, Snapshot s
 #endif
 }
 
+// The page of a B-tree on which entries of the key begin, locked for reading; InvalidBuffer: there is none.
+inline Buffer search_leaf([[maybe_unused]] Relation table, Relation index, BTScanInsert key, [[maybe_unused]] Snapshot snapshot) {
+    Buffer buffer;
+#if PG_VERSION_NUM >= 170000
+    BTStack stack = _bt_search(index, table, key, &buffer, BT_READ);
+#elif PG_VERSION_NUM >= 160000
+    BTStack stack = _bt_search(index, table, key, &buffer, BT_READ, snapshot);
+#else
+    BTStack stack = _bt_search(index, key, &buffer, BT_READ, snapshot);
+#endif
+    _bt_freestack(stack);
+    return buffer;
+}
+
 // Parses a timestamptz without touching the catalogs, so that a setting can be read before there is a transaction.
 inline bool decode_datetime(char** field, int* ftype, int nf, int* dtype, struct pg_tm* tm, fsec_t* fsec, int* tz) {
 #if PG_VERSION_NUM >= 160000

@@ -1,5 +1,7 @@
 #include "pg/table.hpp"
 
+#include "pg/finger.hpp"
+
 namespace lifecycle::pg {
 
 namespace {
@@ -147,18 +149,27 @@ namespace {
 // By how much a row may grow from one version to the next and still find room on a page that is not crowded.
 constexpr Size kGrowth = 128;
 
-// The version of the row at `tid` (the head of a chain of versions) that the snapshot sees. The executor would prune the page on
-// every visit, one dead version at a time; an order's path has no time for that and waits until the next version would find no room.
-bool find_version(Relation relation, ItemPointer tid, Snapshot snapshot) {
+bool visit(Relation relation, ItemPointer tid, Snapshot snapshot, HeapTuple* copy) {
     Buffer buffer = ReadBuffer(relation, ItemPointerGetBlockNumber(tid));
     LockBuffer(buffer, BUFFER_LOCK_SHARE);
     HeapTupleData tuple;
     bool found = heap_hot_search_buffer(tid, relation, buffer, snapshot, &tuple, nullptr, true);
     bool crowded = found && PageGetHeapFreeSpace(BufferGetPage(buffer)) < tuple.t_len + kGrowth;
+    if (found && copy != nullptr) *copy = heap_copytuple(&tuple);
     LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
     if (crowded) heap_page_prune_opt(relation, buffer);  // what the snapshot sees stays where it is
     ReleaseBuffer(buffer);
     return found;
+}
+
+}  // namespace
+
+bool find_version(Relation relation, ItemPointer tid, Snapshot snapshot) { return visit(relation, tid, snapshot, nullptr); }
+
+HeapTuple read_version(Relation relation, ItemPointerData tid, Snapshot snapshot) {
+    HeapTuple copy = nullptr;
+    visit(relation, &tid, snapshot, &copy);
+    return copy;
 }
 
 Relation primary_key_of(TableWriter* w) {
@@ -168,6 +179,8 @@ Relation primary_key_of(TableWriter* w) {
                 errhint("Create it again as it was."));
     return w->indexes[w->primary_key];
 }
+
+namespace {
 
 bool find(TableWriter* w, std::span<const Datum> key, Snapshot snapshot, ItemPointer tid) {
     ScanKeyData keys[3];
@@ -201,20 +214,10 @@ bool find(TableWriter* w, std::span<const Datum> key, ItemPointer tid) {
 
 Array<HeapTuple> rows_of(TableWriter* w, std::span<const Datum> first) {
     Array<HeapTuple> rows;
-    if (w->found == nullptr) w->found = table_slot_create(w->relation, nullptr);
-    Relation index = primary_key_of(w);
     Snapshot snapshot = RegisterSnapshot(present());
-    IndexScanDesc scan = begin_index_scan(w->relation, index, snapshot, 1);
-    for (Datum text : first) {
-        ScanKeyData key;
-        ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_TEXTEQ, text);
-        key.sk_collation = index->rd_indcollation[0];
-        index_rescan(scan, &key, 1, nullptr, 0);
-        while (index_getnext_slot(scan, ForwardScanDirection, w->found)) rows.push(ExecCopySlotHeapTuple(w->found));
-    }
-    index_endscan(scan);
+    Finger finger = point(w, snapshot);
+    for (Datum text : first) read_rows(finger, text, &rows);
     UnregisterSnapshot(snapshot);
-    ExecClearTuple(w->found);
     return rows;
 }
 

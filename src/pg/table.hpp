@@ -40,6 +40,14 @@ bool remove_same(TableWriter* writer, ItemPointer tid, std::span<const Datum> va
 // The row with this key, of texts and instants, in the table's primary key, as others have left it until now. False: there is none.
 bool find(TableWriter* writer, std::span<const Datum> key, ItemPointer tid);
 
+// The version of the row at `tid` (the head of a chain of versions) that the snapshot sees. The executor would prune the page on
+// every visit, one dead version at a time; an order's path has no time for that and waits until the next version would find no room.
+bool find_version(Relation table, ItemPointer tid, Snapshot snapshot);
+// A copy of it; nullptr: the snapshot sees none.
+HeapTuple read_version(Relation table, ItemPointerData tid, Snapshot snapshot);
+
+Relation primary_key_of(TableWriter* writer);
+
 // Copies of all rows whose primary key begins with one of these texts, in the order of the texts.
 Array<HeapTuple> rows_of(TableWriter* writer, std::span<const Datum> first);
 

@@ -1,0 +1,162 @@
+#include "pg/finger.hpp"
+
+namespace lifecycle::pg {
+
+namespace {
+
+BTPageOpaque opaque_of(Page page) { return BTPageGetOpaque(page); }
+
+// How the key compares with an entry; negative: it lies before it.
+int32 compare(const Finger& f, Page page, OffsetNumber entry) { return _bt_compare(f.index, f.key, page, entry); }
+
+// Whether all entries of the key are on this page, if there are any. The page may have become anything since it was left.
+bool covers(const Finger& f, Page page) {
+    BTPageOpaque opaque = opaque_of(page);
+    if (!P_ISLEAF(opaque) || P_IGNORE(opaque) || P_FIRSTDATAKEY(opaque) > PageGetMaxOffsetNumber(page)) return false;
+    return (P_RIGHTMOST(opaque) || compare(f, page, P_HIKEY) < 0) && compare(f, page, P_FIRSTDATAKEY(opaque)) > 0;
+}
+
+// A page on which the key's entries begin, if there are any, locked for reading; InvalidBuffer: the index is empty.
+Buffer find_leaf(Finger& f) {
+    if (f.leaf != InvalidBlockNumber) {
+        Buffer buffer = _bt_getbuf(f.index, f.leaf, BT_READ);
+        if (covers(f, BufferGetPage(buffer))) return buffer;
+        _bt_relbuf(f.index, buffer);
+    }
+    Buffer buffer = search_leaf(f.table->relation, f.index, f.key, f.snapshot);
+    f.leaf = buffer == InvalidBuffer ? InvalidBlockNumber : BufferGetBlockNumber(buffer);
+    f.next = InvalidOffsetNumber;
+    return buffer;
+}
+
+// The first entry that does not lie before the key.
+OffsetNumber first_entry(const Finger& f, Page page) {
+    OffsetNumber low = P_FIRSTDATAKEY(opaque_of(page));
+    OffsetNumber high = static_cast<OffsetNumber>(PageGetMaxOffsetNumber(page) + 1);
+    if (f.next > low && f.next < high && compare(f, page, static_cast<OffsetNumber>(f.next - 1)) > 0) {
+        low = f.next;
+        if (compare(f, page, low) <= 0) return low;
+        ++low;
+    }
+    while (low < high) {
+        auto middle = static_cast<OffsetNumber>(low + (high - low) / 2);
+        if (compare(f, page, middle) > 0) {
+            low = static_cast<OffsetNumber>(middle + 1);
+        } else {
+            high = middle;
+        }
+    }
+    return low;
+}
+
+void note_entry(Finger& f, Page page, OffsetNumber entry) {
+    ItemId id = PageGetItemId(page, entry);
+    if (ItemIdIsDead(id)) return;
+    auto* tuple = reinterpret_cast<IndexTuple>(PageGetItem(page, id));
+    if (!BTreeTupleIsPosting(tuple)) {
+        f.found.push(tuple->t_tid);
+        return;
+    }
+    for (int i = 0; i < BTreeTupleGetNPosting(tuple); ++i) f.found.push(*BTreeTupleGetPostingN(tuple, i));
+}
+
+// Where the rows with this key lie. Nothing stays locked: the rows are looked at with a snapshot that does not see what may come to lie there.
+void look_up(Finger& f, Datum key) {
+    f.found.clear();
+    f.key->scankeys[0].sk_argument = key;
+    pgstat_count_index_scan(f.index);
+    Buffer buffer = find_leaf(f);
+    if (buffer == InvalidBuffer) {
+        PredicateLockRelation(f.index, f.snapshot);
+        return;
+    }
+    PredicateLockPage(f.index, BufferGetBlockNumber(buffer), f.snapshot);
+    Page page = BufferGetPage(buffer);
+    OffsetNumber entry = first_entry(f, page);
+    for (;;) {
+        for (; entry <= PageGetMaxOffsetNumber(page) && compare(f, page, entry) == 0; ++entry) note_entry(f, page, entry);
+        BTPageOpaque opaque = opaque_of(page);
+        if (entry <= PageGetMaxOffsetNumber(page) || P_RIGHTMOST(opaque) || compare(f, page, P_HIKEY) < 0) break;
+        do {
+            buffer = _bt_relandgetbuf(f.index, buffer, opaque->btpo_next, BT_READ);
+            page = BufferGetPage(buffer);
+            opaque = opaque_of(page);
+        } while (P_IGNORE(opaque) && !P_RIGHTMOST(opaque));
+        PredicateLockPage(f.index, BufferGetBlockNumber(buffer), f.snapshot);
+        entry = P_FIRSTDATAKEY(opaque);
+    }
+    f.leaf = BufferGetBlockNumber(buffer);
+    f.next = entry;
+    _bt_relbuf(f.index, buffer);
+}
+
+}  // namespace
+
+Finger point(TableWriter* table, Snapshot snapshot) {
+    Relation index = primary_key_of(table);
+    BTScanInsert key = _bt_mkscankey(index, nullptr);
+    key->keysz = 1;
+    key->anynullkeys = false;
+    key->scankeys[0].sk_flags &= ~SK_ISNULL;
+    return {table, index, snapshot, key, InvalidBlockNumber, InvalidOffsetNumber, {}};
+}
+
+void read_rows(Finger& f, Datum key, Array<HeapTuple>* rows) {
+    look_up(f, key);
+    for (const ItemPointerData& tid : f.found) {
+        if (HeapTuple row = read_version(f.table->relation, tid, f.snapshot)) rows->push(row);
+    }
+}
+
+HeapTuple lock_unless_held(Finger& f, Datum key) {
+    look_up(f, key);
+    TableWriter* w = f.table;
+    if (w->found == nullptr) w->found = table_slot_create(w->relation, nullptr);
+    for (ItemPointerData tid : f.found) {
+        if (!find_version(w->relation, &tid, f.snapshot)) continue;
+        TM_FailureData failure;
+        TM_Result result = table_tuple_lock(w->relation, &tid, f.snapshot, w->found, GetCurrentCommandId(false), LockTupleNoKeyExclusive, LockWaitSkip,
+                                            IsolationUsesXactSnapshot() ? 0 : TUPLE_LOCK_FLAG_FIND_LAST_VERSION, &failure);
+        if (IsolationUsesXactSnapshot() && (result == TM_Updated || result == TM_Deleted))
+            ereport(ERROR, errcode(ERRCODE_T_R_SERIALIZATION_FAILURE), errmsg("could not serialize access due to concurrent update"));
+        HeapTuple locked = nullptr;
+        if (result == TM_Ok) {
+            locked = ExecCopySlotHeapTuple(w->found);
+            locked->t_self = w->found->tts_tid;
+        }
+        ExecClearTuple(w->found);
+        return locked;
+    }
+    return nullptr;
+}
+
+Queue open_queue(TableWriter* table, Snapshot snapshot, TimestampTz after, Datum after_text, TimestampTz until) {
+    Relation index = primary_key_of(table);
+    Queue queue{begin_index_scan(table->relation, index, snapshot, 2), table_slot_create(table->relation, nullptr)};
+    // (instant, text) > (after, after_text) is one condition, a row comparison, so that the scan begins there.
+    auto* members = static_cast<ScanKey>(palloc0(2 * sizeof(ScanKeyData)));
+    ScanKeyEntryInitialize(&members[0], SK_ROW_MEMBER, 1, BTGreaterStrategyNumber, InvalidOid, InvalidOid, F_TIMESTAMPTZ_CMP, TimestampTzGetDatum(after));
+    ScanKeyEntryInitialize(&members[1], SK_ROW_MEMBER | SK_ROW_END, 2, BTGreaterStrategyNumber, InvalidOid, index->rd_indcollation[1], F_BTTEXTCMP, after_text);
+    ScanKeyData keys[2] = {};
+    keys[0].sk_flags = SK_ROW_HEADER;
+    keys[0].sk_attno = 1;
+    keys[0].sk_strategy = BTGreaterStrategyNumber;
+    keys[0].sk_argument = PointerGetDatum(members);
+    ScanKeyEntryInitialize(&keys[1], 0, 1, BTLessEqualStrategyNumber, InvalidOid, InvalidOid, F_TIMESTAMPTZ_LE, TimestampTzGetDatum(until));
+    index_rescan(queue.scan, keys, 2, nullptr, 0);
+    return queue;
+}
+
+bool next_of(Queue& queue, Queued* queued) {
+    if (!index_getnext_slot(queue.scan, ForwardScanDirection, queue.slot)) return false;
+    slot_getallattrs(queue.slot);
+    *queued = {DatumGetTimestampTz(queue.slot->tts_values[0]), queue.slot->tts_values[1], queue.slot->tts_tid};
+    return true;
+}
+
+void close_queue(Queue& queue) {
+    index_endscan(queue.scan);
+    ExecDropSingleTupleTableSlot(queue.slot);
+}
+
+}  // namespace lifecycle::pg

@@ -1,0 +1,42 @@
+// Rows of a table by the first column of its primary key, many keys in ascending order: where the next one lies on the page of the index on
+// which the last one was found, the way down from the index's root is spared.
+#pragma once
+
+#include "pg/table.hpp"
+
+namespace lifecycle::pg {
+
+struct Finger {
+    TableWriter* table;
+    Relation index;
+    Snapshot snapshot;
+    BTScanInsert key;
+    BlockNumber leaf;            // where the last key was looked for
+    OffsetNumber next;           // on it, where the search for the next one begins
+    Array<ItemPointerData> found;  // entries of the present key
+};
+
+Finger point(TableWriter* table, Snapshot snapshot);
+
+// Copies of the rows with this key, as the snapshot sees them, are added to `rows`.
+void read_rows(Finger& finger, Datum key, Array<HeapTuple>* rows);
+
+// The row with this key, a unique one, locked against changes by others; a copy, as it is now. nullptr: there is none, or somebody holds it.
+HeapTuple lock_unless_held(Finger& finger, Datum key);
+
+// The keys of a table whose primary key is (instant, text), from a position on, in their order.
+struct Queue {
+    IndexScanDesc scan;
+    TupleTableSlot* slot;
+};
+
+Queue open_queue(TableWriter* table, Snapshot snapshot, TimestampTz after, Datum after_text, TimestampTz until);
+struct Queued {
+    TimestampTz at;
+    Datum text;  // good until the next one is asked for
+    ItemPointerData tid;
+};
+bool next_of(Queue& queue, Queued* queued);
+void close_queue(Queue& queue);
+
+}  // namespace lifecycle::pg
