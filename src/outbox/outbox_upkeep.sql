@@ -48,26 +48,36 @@ $$;
 COMMENT ON FUNCTION lifecycle.expire_messages() IS 'Sets messages that are too late to expired. tick() calls it; claim() does the same to what it comes upon';
 
 CREATE FUNCTION lifecycle.cancel_refused() RETURNS void
-    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off
     AS $$
+DECLARE
+    ids     bigint[];
+    reasons text[];
 BEGIN
-    -- What a plain-SQL mailer had locked when its reason went, and then did not send. Those due first, in case there are very many.
-    PERFORM r.* FROM (
+    -- What a plain-SQL mailer had locked when its reason went, and then did not send. Those due first, in case there are very many, but not what
+    -- this transaction has just enqueued: it has passed the gates, and nobody else can have locked it.
     WITH due AS (
         SELECT o.message_id, o.customer_id, o.recipient, o.scenario, o.anchor, o.channel, o.class, row_number() OVER () AS n
-          FROM (SELECT p.* FROM lifecycle.outbox AS p
+          FROM (SELECT p.message_id, p.customer_id, p.recipient, p.scenario, p.anchor, p.channel, p.class, p.attempts, p.xmin AS written_by
+                  FROM lifecycle.outbox AS p
                  WHERE p.part < 1000 AND p.status = 'pending' AND p.due_at <= lifecycle.now()
-                 ORDER BY p.due_at LIMIT 10000 FOR UPDATE SKIP LOCKED) AS o),
-    refused AS (
-        SELECT d.message_id, g.reason
-          FROM (SELECT array_agg(e.customer_id ORDER BY e.n) AS customers, array_agg(e.recipient ORDER BY e.n) AS recipients,
-                       array_agg(e.scenario ORDER BY e.n) AS scenarios, array_agg(e.anchor ORDER BY e.n) AS anchors,
-                       array_agg(e.channel ORDER BY e.n) AS channels, array_agg(e.class ORDER BY e.n) AS classes
-                  FROM due AS e) AS a,
-               lifecycle.gates(a.customers, a.recipients, a.scenarios, a.anchors, a.channels, a.classes) AS g
-          JOIN due AS d USING (n)
-         WHERE g.reason IS NOT NULL)
-    SELECT lifecycle.end_messages(array_agg(r.message_id), array_agg('cancelled'::text), array_agg(r.reason)) FROM refused AS r HAVING count(*) > 0) AS r;
+                 ORDER BY p.due_at LIMIT 10000) AS o
+         WHERE o.attempts > 0 OR o.written_by IS DISTINCT FROM pg_current_xact_id_if_assigned()::xid)
+    SELECT array_agg(d.message_id), array_agg(g.reason) INTO ids, reasons
+      FROM (SELECT array_agg(e.customer_id ORDER BY e.n) AS customers, array_agg(e.recipient ORDER BY e.n) AS recipients,
+                   array_agg(e.scenario ORDER BY e.n) AS scenarios, array_agg(e.anchor ORDER BY e.n) AS anchors,
+                   array_agg(e.channel ORDER BY e.n) AS channels, array_agg(e.class ORDER BY e.n) AS classes
+              FROM due AS e) AS a,
+           lifecycle.gates(a.customers, a.recipients, a.scenarios, a.anchors, a.channels, a.classes) AS g
+      JOIN due AS d USING (n)
+     WHERE g.reason IS NOT NULL;
+    -- Only what is refused is locked; a lock is a write.
+    PERFORM lifecycle.end_messages(array_agg(l.message_id), array_agg('cancelled'::text), array_agg(l.reason))
+       FROM (SELECT o.message_id, u.reason
+               FROM lifecycle.outbox AS o JOIN unnest(ids, reasons) AS u (message_id, reason) USING (message_id)
+              WHERE o.part < 1000 AND o.status = 'pending'
+                FOR UPDATE OF o SKIP LOCKED) AS l
+     HAVING count(*) > 0;
 END
 $$;
 COMMENT ON FUNCTION lifecycle.cancel_refused() IS 'Cancels due messages that lifecycle.gates() refuses and that nobody has locked. tick() calls it; claim() does the same to what it comes upon';
