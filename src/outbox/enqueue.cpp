@@ -163,8 +163,17 @@ Datum recipient_of(const Row& row, const Letter& letter) {
 // It says what the message is for, so it is the same whenever and however often it is made.
 Datum key_of(const scenario::Message& m) {
     auto scenario = pg::view(m.scenario), anchor = pg::view(m.anchor), customer = pg::view(m.customer);
-    return pg::to_datum(psprintf("%.*s:%d:%.*s:%.*s", static_cast<int>(scenario.size()), scenario.data(), m.position,
-                                 static_cast<int>(anchor.size()), anchor.data(), static_cast<int>(customer.size()), customer.data()));
+    char position[16];
+    std::string_view number{position, static_cast<size_t>(pg_ltoa(m.position, position))};
+    auto* key = static_cast<text*>(palloc(VARHDRSZ + scenario.size() + number.size() + anchor.size() + customer.size() + 3));
+    char* end = VARDATA(key);
+    for (std::string_view part : {scenario, number, anchor, customer}) {
+        if (end != VARDATA(key)) *end++ = ':';
+        memcpy(end, part.data(), part.size());
+        end += part.size();
+    }
+    SET_VARSIZE(key, end - reinterpret_cast<char*>(key));
+    return PointerGetDatum(key);
 }
 
 Datum payload_of(const scenario::Message& m, const Letter& letter, Datum offer) {

@@ -120,7 +120,9 @@ std::span<const Letter* const> letters_of(const pg::Array<scenario::Message>& me
     auto found = pg::zeroed<const Letter*>(sorts.first.size);
     for (uint64 i = 0; i < rows; ++i) {
         letters[i] = {pg::cell(i, 2).value, pg::cell(i, 3).value, pg::cell(i, 4).value, DatumGetInt32(pg::cell(i, 5).value),
-                      pg::cell(i, 6).value, or_none(i, 7), or_none(i, 8), pg::cell(i, 9).value, or_none(i, 10)};
+                      pg::cell(i, 6).value, or_none(i, 7), or_none(i, 8),
+                      PointerGetDatum(PG_DETOAST_DATUM(pg::cell(i, 9).value)),  // once, not for each message
+                      or_none(i, 10)};
         found[static_cast<size_t>(DatumGetInt64(pg::cell(i, 1).value) - 1)] = &letters[i];
     }
     auto of = pg::zeroed<const Letter*>(messages.size);

@@ -6,7 +6,8 @@ namespace lifecycle::pg {
 
 namespace {
 
-constexpr size_t kRowsPerFlush = 500;
+// Enough to fill pages at one go; each of them keeps a slot, which has to be made and dropped.
+constexpr size_t kRowsPerFlush = 128;
 
 // A partial index may leave out rows whose first key is NULL, and no others.
 bool leaves_out_null_only(const IndexInfo* info) {
@@ -15,26 +16,31 @@ bool leaves_out_null_only(const IndexInfo* info) {
     return test->nulltesttype == IS_NOT_NULL && IsA(test->arg, Var) && castNode(Var, test->arg)->varattno == info->ii_IndexAttrNumbers[0];
 }
 
-void insert_index_entries(TableWriter* w, TupleTableSlot* slot, NewEntries which, bool is_new) {
+void insert_index_entry(TableWriter* w, int i, TupleTableSlot* slot, bool is_new) {
     Datum values[INDEX_MAX_KEYS];
     bool nulls[INDEX_MAX_KEYS];
+    Relation index = w->indexes[i];
+    FormIndexDatum(w->infos[i], slot, nullptr, values, nulls);
+    if (w->infos[i]->ii_Predicate != NIL && nulls[0]) return;
+    index_insert(index, values, nulls, &slot->tts_tid, w->relation,
+                 is_new && index->rd_index->indisunique ? UNIQUE_CHECK_YES : UNIQUE_CHECK_NO, false, w->infos[i]);
+}
+
+void insert_index_entries(TableWriter* w, TupleTableSlot* slot, NewEntries which) {
     for (int i = 0; i < w->index_count; ++i) {
-        Relation index = w->indexes[i];
         if (which == NewEntries::summarizing && !is_summarizing(w->infos[i])) continue;
-        FormIndexDatum(w->infos[i], slot, nullptr, values, nulls);
-        if (w->infos[i]->ii_Predicate != NIL && nulls[0]) continue;
-        index_insert(index, values, nulls, &slot->tts_tid, w->relation,
-                     is_new && index->rd_index->indisunique ? UNIQUE_CHECK_YES : UNIQUE_CHECK_NO, false, w->infos[i]);
+        insert_index_entry(w, i, slot, false);
     }
 }
 
 void flush(TableWriter* w) {
     if (w->waiting == 0) return;
     table_multi_insert(w->relation, w->slots.data, static_cast<int>(w->waiting), GetCurrentCommandId(true), 0, nullptr);
-    for (size_t i = 0; i < w->waiting; ++i) {
-        insert_index_entries(w, w->slots[i], NewEntries::all, true);
-        ExecClearTuple(w->slots[i]);
+    // One index after the other: the pages of each are met once, not again and again between those of the others.
+    for (int i = 0; i < w->index_count; ++i) {
+        for (size_t k = 0; k < w->waiting; ++k) insert_index_entry(w, i, w->slots[k], true);
     }
+    for (size_t k = 0; k < w->waiting; ++k) ExecClearTuple(w->slots[k]);
     w->waiting = 0;
 }
 
@@ -138,7 +144,7 @@ void update(TableWriter* w, ItemPointer tid, const Datum* values, const bool* nu
     if (w->single == nullptr) w->single = make_slot(w);
     fill(w->single, values, nulls);
     NewEntries needed = update_tuple(w->relation, tid, w->single);
-    if (needed != NewEntries::none) insert_index_entries(w, w->single, needed, false);
+    if (needed != NewEntries::none) insert_index_entries(w, w->single, needed);
     ExecClearTuple(w->single);
 }
 
