@@ -93,7 +93,7 @@ BEGIN
         WITH said AS MATERIALIZED (
             SELECT %1$s FROM (
                 SELECT %10$s FROM %2$s AS r
-                 WHERE (%3$s) AND %4$s %11$s AND NOT EXISTS (SELECT FROM lifecycle.quarantine AS q WHERE q.source = %5$L AND q.data = to_jsonb(r.*))) AS r),
+                 WHERE (%3$s) AND %4$s %11$s AND NOT EXISTS (SELECT FROM lifecycle.quarantine AS q WHERE q.source = %5$L AND q.data - %12$L::text[] = to_jsonb(r.*) - %12$L::text[])) AS r),
         kept AS MATERIALIZED (SELECT %6$s FROM lifecycle.%7$I AS k WHERE k.source_id = %8$s %9$s)
         SELECT NULL::text, 'not taken in', to_jsonb(d)::text, NULL::text FROM (TABLE said EXCEPT ALL TABLE kept) AS d
         UNION ALL
@@ -107,7 +107,8 @@ BEGIN
         attached.source_id, CASE WHEN attached.kind IN ('order', 'refund') THEN format('AND k.kind = %L', attached.kind) ELSE '' END, read,
         -- What the tables still say of the erased is passed over.
         CASE WHEN attached.mapping ->> 'customer' IS NOT NULL AND EXISTS (SELECT FROM lifecycle.erased)
-             THEN format('AND NOT lifecycle.is_erased((%s)::text)', attached.mapping ->> 'customer') ELSE '' END);
+             THEN format('AND NOT lifecycle.is_erased((%s)::text)', attached.mapping ->> 'customer') ELSE '' END,
+        lifecycle.unread_columns(attached.name));
 END
 $$;
 COMMENT ON FUNCTION lifecycle.verify_source(text) IS 'Internal: part of lifecycle.verify(); compares an attached table with what has been taken in of it';

@@ -5,7 +5,8 @@
 // failures.
 //
 // Statement triggers see what was said to the attached table itself or, through triggers of its own, to a partition or child of it: a
-// statement fires those of the table it names and no others. Where session_replication_role is replica, row triggers see it instead.
+// statement fires those of the table it names and no others. Where it is plain and no trigger of the shop's changes its rows, what an UPDATE
+// changes is gathered for them (see gathered.hpp); else they ask for transition tables. Where session_replication_role is replica, row triggers see it instead.
 #include "customer/shop.hpp"
 #include "engine/engine.hpp"
 #include "pg/catalog.hpp"
@@ -13,6 +14,7 @@
 #include "pg/guard.hpp"
 #include "pg/settings.hpp"
 #include "source/changes.hpp"
+#include "source/gathered.hpp"
 #include "source/members.hpp"
 #include "source/pending.hpp"
 #include "source/quarantine.hpp"
@@ -133,14 +135,27 @@ void process_at_once(TriggerData* trigger) {
 
 }  // namespace
 
-void capture(TriggerData* trigger) {
+static void capture_change(TriggerData* trigger) {
     TriggerEvent event = trigger->tg_event;
     bool truncates = TRIGGER_FIRED_BY_TRUNCATE(event);
-    note_statement(truncates);
     if (leaves_facts_alone(trigger)) return;
     if (!truncates && is_putting_off(TRIGGER_FIRED_FOR_ROW(event)) && put_off(trigger)) return;
     settle_pending();  // what was said before comes first
     process_at_once(trigger);
+}
+
+void capture(TriggerData* trigger) {
+    TriggerEvent event = trigger->tg_event;
+    note_statement(TRIGGER_FIRED_BY_TRUNCATE(event));
+    bool gathers = TRIGGER_FIRED_BY_UPDATE(event) && TRIGGER_FIRED_FOR_STATEMENT(event) && trigger->tg_newtable == nullptr;
+    if (!gathers) {
+        capture_change(trigger);
+        return;
+    }
+    TriggerData change = *trigger;
+    if (!take_gathered(&change)) return;
+    capture_change(&change);
+    drop_gathered(&change);
 }
 
 }  // namespace lifecycle::source

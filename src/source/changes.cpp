@@ -14,20 +14,6 @@ namespace {
 
 constexpr size_t kLettersPerWrite = 10000;  // bounds the memory of a large statement
 
-// Whether the two versions of a row agree in everything that the source reads.
-bool reads_the_same(const Source* source, TupleTableSlot* before, TupleTableSlot* after) {
-    for (int column = -1; (column = bms_next_member(source->columns, column)) >= 0;) {
-        bool null_before, null_after;
-        Datum a = slot_getattr(before, column, &null_before);
-        Datum b = slot_getattr(after, column, &null_after);
-        if (null_before != null_after) return false;
-        if (null_before) continue;
-        Form_pg_attribute attribute = TupleDescAttr(before->tts_tupleDescriptor, column - 1);
-        if (!datum_image_eq(a, b, attribute->attbyval, attribute->attlen)) return false;
-    }
-    return true;
-}
-
 bool same_fields(const Fact& a, const Fact& b) {
     auto fields = spec_of(a.kind).fields;
     for (size_t i = 0; i + 1 < fields.size(); ++i) {
@@ -97,6 +83,19 @@ void read_facts(Reader* reader, TupleTableSlot* before, TupleTableSlot* after, b
 
 }  // namespace
 
+bool reads_the_same(const Source* source, TupleTableSlot* before, TupleTableSlot* after) {
+    for (int column = -1; (column = bms_next_member(source->columns, column)) >= 0;) {
+        bool null_before, null_after;
+        Datum a = slot_getattr(before, column, &null_before);
+        Datum b = slot_getattr(after, column, &null_after);
+        if (null_before != null_after) return false;
+        if (null_before) continue;
+        Form_pg_attribute attribute = TupleDescAttr(before->tts_tupleDescriptor, column - 1);
+        if (!datum_image_eq(a, b, attribute->attbyval, attribute->attlen)) return false;
+    }
+    return true;
+}
+
 Layout make_layout(const Source* source, Relation relation) {
     if (RelationGetRelid(relation) != source->relation) return make_layout(source, RelationGetDescr(relation));
     return {MakeSingleTupleTableSlot(RelationGetDescr(relation), &TTSOpsMinimalTuple), nullptr, nullptr};
@@ -134,14 +133,21 @@ void turn_to(Intake* intake, const char* name, bool now) {
     intake->reader.source->at_once = !now && !intake->to_inbox;
 }
 
+const Source* says_enough(const char* name, Oid relation) {
+    const Source* source = nullptr;
+    ErrorData* error = pg::attempt([&] {
+        const Source* found = source_at_hand(name);
+        if (found != nullptr && found->at_once && found->relation == relation && pg::is_empty(pg::table_oid(pg::Table::quarantine))) source = found;
+    });
+    return error == nullptr ? source : nullptr;
+}
+
 bool leaves_facts_alone(TriggerData* trigger) {
     if (!TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) || TRIGGER_FIRED_FOR_ROW(trigger->tg_event)) return false;
+    const Source* source = says_enough(trigger->tg_trigger->tgargs[0], RelationGetRelid(trigger->tg_relation));
+    if (source == nullptr) return false;
     bool same = false;
     ErrorData* error = pg::attempt([&] {
-        const Source* source = source_at_hand(trigger->tg_trigger->tgargs[0]);
-        bool simple = source != nullptr && source->at_once && source->relation == RelationGetRelid(trigger->tg_relation) &&
-                      pg::is_empty(pg::table_oid(pg::Table::quarantine));
-        if (!simple) return;
         Layout before = make_layout(source, trigger->tg_relation);
         Layout after = make_layout(source, trigger->tg_relation);
         tuplestore_rescan(trigger->tg_oldtable);
@@ -176,7 +182,7 @@ void read_change(Intake* intake, TupleTableSlot* before, TupleTableSlot* after) 
 void finish(Intake* intake) {
     std::string_view name = intake->reader.source->name;
     flush_letters(intake);
-    if (!intake->gone.empty()) forget_quarantined(name, intake->gone.span());
+    if (!intake->gone.empty()) forget_quarantined(*intake->reader.source, intake->gone.span());
     intake->gone.clear();
     pg::Array<BadRow>& bad = intake->reader.bad;
     if (bad.empty()) return;

@@ -43,8 +43,12 @@ Intake make_intake(MemoryContext context);
 // The source whose changes come next; an error if it is not attached or its mapping has ceased to work. With `now`, they are taken in
 // even if the source is asynchronous or its backfill is not done.
 void turn_to(Intake* intake, const char* source, bool now = false);
-// Whether an UPDATE has touched nothing that the source reads, as far as that can be told without a subtransaction and a look at what
-// is held back: so it is with most updates of a shop.
+// Whether the two versions of a row agree in everything that the source reads.
+bool reads_the_same(const Source* source, TupleTableSlot* before, TupleTableSlot* after);
+// The source, if an UPDATE that changes nothing that it reads is known to say nothing, as far as that can be told without a subtransaction and
+// a look at what is held back; else nullptr.
+const Source* says_enough(const char* name, Oid relation);
+// Whether an UPDATE has touched nothing that the source reads, and so says nothing.
 bool leaves_facts_alone(TriggerData* trigger);
 // A row has come (before: nullptr), gone (after: nullptr) or changed.
 void read_change(Intake* intake, TupleTableSlot* before, TupleTableSlot* after);

@@ -103,6 +103,29 @@ void check_mapping(Datum mapping, const KindSpec& kind) {
                 errhint("Map \"delivered_at\"; or \"shipped_at\", and deliveries count as arrived shop.delivery_time later."));
 }
 
+// A table's own rows are told apart by its primary key; those of its children are not.
+Bitmapset* key_of(Relation relation) {
+    if (relation->rd_rel->relkind != RELKIND_RELATION || has_subclass(RelationGetRelid(relation))) return nullptr;
+    Bitmapset* shifted = RelationGetIndexAttrBitmap(relation, INDEX_ATTR_BITMAP_PRIMARY_KEY);
+    Bitmapset* key = nullptr;
+    for (int column = -1; (column = bms_next_member(shifted, column)) >= 0;) key = bms_add_member(key, column + FirstLowInvalidHeapAttributeNumber);
+    return key;
+}
+
+void note_telling_columns(Source* source, Relation relation) {
+    Bitmapset* key = key_of(relation);
+    pg::Array<Datum> unread;
+    if (key != nullptr) {
+        source->telling = bms_union(key, source->columns);
+        TupleDesc layout = RelationGetDescr(relation);
+        for (int i = 0; i < layout->natts; ++i) {
+            Form_pg_attribute column = TupleDescAttr(layout, i);
+            if (!column->attisdropped && !bms_is_member(column->attnum, source->telling)) unread.push(CStringGetTextDatum(NameStr(column->attname)));
+        }
+    }
+    source->unread = pg::text_array(unread.span());
+}
+
 }  // namespace
 
 Source* compile_source(std::string_view name, Relation relation, std::string_view kind_name, Datum mapping, Datum filter,
@@ -141,6 +164,7 @@ Source* compile_source(std::string_view name, Relation relation, std::string_vie
         source->columns = bms_add_members(source->columns, pg::columns_of(expression));
         source->filter = pg::prepare(expression, source->evaluator);
     }
+    note_telling_columns(source, relation);
     return source;
 }
 

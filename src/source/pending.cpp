@@ -5,6 +5,7 @@
 #include "pg/guard.hpp"
 #include "pg/settings.hpp"
 #include "pg/transaction.hpp"
+#include "source/gathered.hpp"
 
 namespace lifecycle::source {
 
@@ -128,11 +129,13 @@ void tidy() {
 }
 
 void forget_transaction() {
+    forget_gathered();
     pending = {};
     forget_outdated_sources();
 }
 
 void end_subtransaction(bool rolled_back, SubTransactionId own, SubTransactionId parent) {
+    forget_gathered(rolled_back, own);
     // What the subtransaction itself has said stands at the end. Only if something has been settled, it may be anywhere.
     bool any_settled = pending.steps.size > pending.open;
     bool changed = false;
@@ -161,6 +164,7 @@ void end_subtransaction(bool rolled_back, SubTransactionId own, SubTransactionId
 
 // At the very end, when the server has run the deferred triggers.
 void settle_before_commit() {
+    forget_gathered(false, GetCurrentSubTransactionId());
     while (is_anything_pending()) {
         PushActiveSnapshot(GetTransactionSnapshot());
         settle_pending();

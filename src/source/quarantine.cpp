@@ -25,11 +25,11 @@ pg::Statement write_rows{
 // Part of every update and delete on an attached table.
 pg::Statement any_rows{
     .sql = "SELECT FROM lifecycle.quarantine AS q WHERE q.source OPERATOR(pg_catalog.=) $1 LIMIT 1", .types = {TEXTOID}, .qualified = true};
-// Columns may have been added since a row went into quarantine.
+// Columns may have been added since a row went into quarantine, and those that nothing reads may have changed unseen.
 pg::Statement forget_rows{
     .sql = "DELETE FROM lifecycle.quarantine AS q USING unnest($2) AS u (data)"
-           " WHERE q.source = $1 AND q.action = 'arrived' AND jsonb_strip_nulls(q.data) = jsonb_strip_nulls(u.data::jsonb)",
-    .types = {TEXTOID, TEXTARRAYOID}};
+           " WHERE q.source = $1 AND q.action = 'arrived' AND jsonb_strip_nulls(q.data - $3) = jsonb_strip_nulls(u.data::jsonb - $3)",
+    .types = {TEXTOID, TEXTARRAYOID, TEXTARRAYOID}};
 pg::Statement forget_source{.sql = "DELETE FROM lifecycle.quarantine AS q WHERE q.source = $1", .types = {TEXTOID}};
 // Class 22, data exception: the row is to blame, not what happened while it was taken in.
 pg::Statement forget_bad_rows{
@@ -119,10 +119,10 @@ bool has_quarantined(std::string_view source) {
     return any;
 }
 
-void forget_quarantined(std::string_view source, std::span<const Datum> rows) {
+void forget_quarantined(const Source& source, std::span<const Datum> rows) {
     pg::as_owner([&] {
         pg::open_spi();
-        Datum args[] = {pg::to_datum(source), pg::text_array(rows)};
+        Datum args[] = {pg::to_datum(source.name), pg::text_array(rows), source.unread};
         forget_rows.run(args);
         pg::close_spi();
     });

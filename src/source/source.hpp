@@ -18,6 +18,8 @@ struct Source {
     bool sums_items;               // no amount is mapped: it is the sum of the order's items
     ExprState* filter;             // nullptr: every row counts
     Bitmapset* columns;            // what mapping and filter read
+    Bitmapset* telling;            // these and the primary key: a row in which they are the same is the same row; nullptr: it has no such key
+    Datum unread;                  // the names of the other columns, as text[]; empty: all count
     bool async;                    // changes go to the inbox
     bool at_once;                  // when it was last turned to, no inbox and no backfill stood between it and its facts
     MemoryContext memory;

@@ -52,7 +52,7 @@ COMMENT ON TABLE lifecycle.quarantine IS 'Rows of the shop''s tables that could 
 COMMENT ON COLUMN lifecycle.quarantine.quarantine_id IS 'Number of the entry';
 COMMENT ON COLUMN lifecycle.quarantine.source IS 'The attached table it is from';
 COMMENT ON COLUMN lifecycle.quarantine.action IS 'arrived: the row came; gone: it was changed or deleted, and this is what it was';
-COMMENT ON COLUMN lifecycle.quarantine.data IS 'The row';
+COMMENT ON COLUMN lifecycle.quarantine.data IS 'The row; columns that no mapping reads may have changed since';
 COMMENT ON COLUMN lifecycle.quarantine.sqlstate IS 'SQLSTATE of the reason';
 COMMENT ON COLUMN lifecycle.quarantine.message IS 'The reason';
 COMMENT ON COLUMN lifecycle.quarantine.detail IS 'The offending value';
@@ -62,6 +62,11 @@ CREATE FUNCTION lifecycle.capture() RETURNS trigger
     LANGUAGE c
     AS 'MODULE_PATHNAME', 'lifecycle_capture';
 COMMENT ON FUNCTION lifecycle.capture() IS 'Trigger of attached tables: takes in what a statement has changed. It never fails the statement';
+
+CREATE FUNCTION lifecycle.gather() RETURNS trigger
+    LANGUAGE c
+    AS 'MODULE_PATHNAME', 'lifecycle_gather';
+COMMENT ON FUNCTION lifecycle.gather() IS 'Trigger of attached tables: keeps the rows that an UPDATE changes in what is read of them, for lifecycle.capture()';
 
 CREATE FUNCTION lifecycle.settle() RETURNS void
     LANGUAGE c

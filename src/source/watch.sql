@@ -3,19 +3,37 @@
 -- A statement fires the statement triggers of the table that it names and of no other, with all rows that it has changed, in whichever
 -- partitions and children they are. So each table of the tree has them, and each row is seen once. Where session_replication_role is replica
 -- (logical replication, some import tools) they rest, and row triggers see each row instead; TRUNCATE is seen in both modes.
+--
+-- Most updates of a shop change nothing that is read, and are not to pay for transition tables. Where a list of columns shows which do, a row
+-- trigger with that list gathers the rows for the statement trigger. It does not where a BEFORE trigger may change other columns than the
+-- statement names, where a generated column is read, and in trees; and there must be a primary key, by which a row that is held back is known.
 
 CREATE VIEW lifecycle.source_trigger AS
     SELECT convert_from(substr(t.tgargs, 1, octet_length(t.tgargs) - 1), getdatabaseencoding()) AS source,
            t.tgrelid::regclass AS relation, t.tgname AS name, t.tgenabled AS enabled,
-           CASE WHEN t.tgname ~ '_row$' THEN 'R' WHEN t.tgname ~ '_truncate$' THEN 'A' ELSE 'O' END AS should_be
+           CASE WHEN t.tgname ~ '_row$' THEN 'R' WHEN t.tgname ~ '_truncate$' THEN 'A' ELSE 'O' END AS should_be,
+           t.tgattr::text AS columns
       FROM pg_trigger AS t
-     WHERE t.tgfoid = 'lifecycle.capture()'::regprocedure AND t.tgnargs = 1;
+     WHERE t.tgfoid IN ('lifecycle.capture()'::regprocedure, 'lifecycle.gather()'::regprocedure) AND t.tgnargs = 1;
 COMMENT ON VIEW lifecycle.source_trigger IS 'Internal: the triggers on attached tables';
 COMMENT ON COLUMN lifecycle.source_trigger.source IS 'The source';
 COMMENT ON COLUMN lifecycle.source_trigger.relation IS 'The attached table, or a partition or child of it';
 COMMENT ON COLUMN lifecycle.source_trigger.name IS 'The trigger';
 COMMENT ON COLUMN lifecycle.source_trigger.enabled IS 'When it fires: O in ordinary sessions, R where session_replication_role is replica, A always, D never';
 COMMENT ON COLUMN lifecycle.source_trigger.should_be IS 'When it should';
+COMMENT ON COLUMN lifecycle.source_trigger.columns IS 'The numbers of the columns that it waits for; empty: all';
+
+CREATE VIEW lifecycle.update_watched AS
+    SELECT u.source, u.relation,
+           CASE WHEN t.tgnewtable IS NOT NULL THEN '' ELSE coalesce(g.columns, 'none') END AS columns
+      FROM lifecycle.source_trigger AS u
+      JOIN pg_trigger AS t ON (t.tgrelid, t.tgname) = (u.relation, u.name)
+      LEFT JOIN lifecycle.source_trigger AS g ON (g.source, g.relation) = (u.source, u.relation) AND g.name ~ '_gather$'
+     WHERE u.name ~ '_update$';
+COMMENT ON VIEW lifecycle.update_watched IS 'Internal: how updates of attached tables are watched';
+COMMENT ON COLUMN lifecycle.update_watched.source IS 'The source';
+COMMENT ON COLUMN lifecycle.update_watched.relation IS 'The attached table, or a partition or child of it';
+COMMENT ON COLUMN lifecycle.update_watched.columns IS 'The numbers of the columns of which an update has to set one to be seen; empty: every update is';
 
 CREATE FUNCTION lifecycle.source_members(relation regclass) RETURNS TABLE (member regclass, relkind "char")
     LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -40,6 +58,49 @@ CREATE FUNCTION lifecycle.source_error(source text) RETURNS text
     AS 'MODULE_PATHNAME', 'lifecycle_source_error';
 COMMENT ON FUNCTION lifecycle.source_error(text) IS 'Internal: why the mapping of a source has ceased to work; NULL: it works';
 
+CREATE FUNCTION lifecycle.gathered_columns(source text) RETURNS smallint[]
+    LANGUAGE c STRICT
+    AS 'MODULE_PATHNAME', 'lifecycle_gathered_columns';
+COMMENT ON FUNCTION lifecycle.gathered_columns(text) IS 'Internal: the columns of which an UPDATE has to set one to say anything to a source; NULL: that cannot be told from the columns';
+
+CREATE FUNCTION lifecycle.unread_columns(source text) RETURNS text[]
+    LANGUAGE c STRICT
+    AS 'MODULE_PATHNAME', 'lifecycle_unread_columns';
+COMMENT ON FUNCTION lifecycle.unread_columns(text) IS 'Internal: the columns in which a row that quarantine holds may differ from the row in the table; none if the table has no primary key';
+
+CREATE FUNCTION lifecycle.unbind_trigger(trigger oid, relation oid) RETURNS void
+    LANGUAGE c STRICT
+    AS 'MODULE_PATHNAME', 'lifecycle_unbind_trigger';
+COMMENT ON FUNCTION lifecycle.unbind_trigger(oid, oid) IS 'Internal: takes away what a trigger with a list of columns depends on them by';
+
+CREATE FUNCTION lifecycle.unbind_triggers() RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+    AS $$
+DECLARE
+    bound record;
+BEGIN
+    -- With such a dependency PostgreSQL would refuse to drop a column that a mapping reads, or to alter its type. A restored dump has them anew.
+    FOR bound IN
+        SELECT t.oid, t.tgrelid
+          FROM pg_trigger AS t
+         WHERE t.tgfoid = 'lifecycle.gather()'::regprocedure
+           AND EXISTS (SELECT FROM pg_depend AS d
+                        WHERE d.classid = 'pg_trigger'::regclass AND d.objid = t.oid
+                          AND d.refclassid = 'pg_class'::regclass AND d.refobjid = t.tgrelid AND d.refobjsubid > 0)
+    LOOP
+        BEGIN
+            PERFORM lifecycle.unbind_trigger(bound.oid, bound.tgrelid);
+        EXCEPTION
+        WHEN deadlock_detected OR serialization_failure THEN
+            RAISE;
+        WHEN OTHERS THEN
+            NULL;  -- another session has been faster
+        END;
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION lifecycle.unbind_triggers() IS 'Internal: lets the columns that our triggers wait for be altered and dropped';
+
 CREATE FUNCTION lifecycle.drop_triggers(source text, relation regclass) RETURNS void
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
     AS $$
@@ -56,7 +117,38 @@ END
 $$;
 COMMENT ON FUNCTION lifecycle.drop_triggers(text, regclass) IS 'Internal: ceases to watch one table of a source';
 
-CREATE FUNCTION lifecycle.create_triggers(source text, number int, relation regclass) RETURNS void
+CREATE FUNCTION lifecycle.watch_updates(source text, number int, relation regclass, columns smallint[]) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+    AS $$
+DECLARE
+    statement_trigger text := format('lifecycle_%s_update', number);
+    row_trigger       text := format('lifecycle_%s_gather', number);
+    names             text;
+BEGIN
+    -- Replaced, never dropped or disabled: the one would have to wait for everybody who reads the table, the other fails within a statement that uses it.
+    IF columns IS NULL THEN
+        EXECUTE format('CREATE OR REPLACE TRIGGER %I AFTER UPDATE ON %s REFERENCING OLD TABLE AS gone NEW TABLE AS arrived'
+                       ' FOR EACH STATEMENT EXECUTE FUNCTION lifecycle.capture(%L)', statement_trigger, relation, source);
+        IF EXISTS (SELECT FROM lifecycle.source_trigger AS t
+                    WHERE (t.source, t.relation, t.name) = (watch_updates.source, watch_updates.relation, row_trigger)) THEN
+            EXECUTE format('CREATE OR REPLACE TRIGGER %I AFTER UPDATE ON %s FOR EACH ROW WHEN (false) EXECUTE FUNCTION lifecycle.gather(%L)',
+                           row_trigger, relation, source);
+        END IF;
+    ELSE
+        SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum) INTO names
+          FROM pg_attribute AS a WHERE a.attrelid = relation AND a.attnum = ANY (columns);
+        EXECUTE format('CREATE OR REPLACE TRIGGER %I AFTER UPDATE OF %s ON %s FOR EACH ROW EXECUTE FUNCTION lifecycle.gather(%L)',
+                       row_trigger, names, relation, source);
+        -- Without the list: of several updates within a statement the last one would drop the call that the first has asked for.
+        EXECUTE format('CREATE OR REPLACE TRIGGER %I AFTER UPDATE ON %s FOR EACH STATEMENT EXECUTE FUNCTION lifecycle.capture(%L)',
+                       statement_trigger, relation, source);
+        PERFORM lifecycle.unbind_triggers();
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION lifecycle.watch_updates(text, int, regclass, smallint[]) IS 'Internal: watches the updates of one table of a source: those of these columns; NULL: of all';
+
+CREATE FUNCTION lifecycle.create_triggers(source text, number int, relation regclass, columns smallint[]) RETURNS void
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
     AS $$
 DECLARE
@@ -64,11 +156,12 @@ DECLARE
     event  text;
 BEGIN
     FOREACH event IN ARRAY ARRAY['INSERT', 'UPDATE', 'DELETE'] LOOP
+        IF event = 'UPDATE' THEN
+            PERFORM lifecycle.watch_updates(source, number, relation, columns);
+            CONTINUE;
+        END IF;
         EXECUTE format('CREATE TRIGGER %I AFTER %s ON %s REFERENCING %s FOR EACH STATEMENT EXECUTE FUNCTION lifecycle.capture(%L)',
-                       prefix || lower(event), event, relation,
-                       CASE event WHEN 'INSERT' THEN 'NEW TABLE AS arrived'
-                                  WHEN 'UPDATE' THEN 'OLD TABLE AS gone NEW TABLE AS arrived'
-                                  ELSE 'OLD TABLE AS gone' END,
+                       prefix || lower(event), event, relation, CASE event WHEN 'INSERT' THEN 'NEW TABLE AS arrived' ELSE 'OLD TABLE AS gone' END,
                        source);
     END LOOP;
     EXECUTE format('CREATE TRIGGER %I BEFORE TRUNCATE ON %s FOR EACH STATEMENT EXECUTE FUNCTION lifecycle.capture(%L)',
@@ -82,7 +175,7 @@ BEGIN
     END IF;
 END
 $$;
-COMMENT ON FUNCTION lifecycle.create_triggers(text, int, regclass) IS 'Internal: watches one table of a source';
+COMMENT ON FUNCTION lifecycle.create_triggers(text, int, regclass, smallint[]) IS 'Internal: watches one table of a source';
 
 -- SECURITY DEFINER: whoever makes a partition need have no right to the parent, nor to anything in here.
 CREATE FUNCTION lifecycle.watch_source(name text, read_rows boolean DEFAULT true) RETURNS void
@@ -91,8 +184,10 @@ CREATE FUNCTION lifecycle.watch_source(name text, read_rows boolean DEFAULT true
 DECLARE
     attached record;
     found    record;
+    telling  smallint[];
 BEGIN
     SELECT s.source_id, s.relation INTO attached FROM lifecycle.source AS s WHERE s.name = watch_source.name;
+    telling := lifecycle.gathered_columns(name);  -- NULL in trees
     FOR found IN
         SELECT DISTINCT t.relation
           FROM lifecycle.source_trigger AS t
@@ -109,11 +204,14 @@ BEGIN
            AND NOT EXISTS (SELECT FROM lifecycle.source_trigger AS t
                             WHERE (t.source, t.relation) = (watch_source.name, m.member) AND t.name ~ '_insert$')
     LOOP
-        PERFORM lifecycle.create_triggers(name, attached.source_id, found.member);
+        PERFORM lifecycle.create_triggers(name, attached.source_id, found.member, telling);
         IF read_rows AND found.relkind = 'r' AND found.member <> attached.relation THEN
             PERFORM lifecycle.read_member(name, found.member, false);
         END IF;
     END LOOP;
+    PERFORM lifecycle.watch_updates(name, attached.source_id, u.relation, telling)
+       FROM lifecycle.update_watched AS u
+      WHERE u.source = name AND u.columns <> coalesce(array_to_string(telling, ' '), '');
 END
 $$;
 COMMENT ON FUNCTION lifecycle.watch_source(text, boolean) IS 'Makes sure that an attached table, its partitions and its children are watched, and no others. The rows of a table that has become one of them are taken in, those of one that is none any more are taken back. An event trigger calls it whenever tables are created or altered';
@@ -125,6 +223,9 @@ CREATE FUNCTION lifecycle.tables_changed() RETURNS event_trigger
 DECLARE
     stack text;
 BEGIN
+    IF tg_tag = 'CREATE TRIGGER' AND lifecycle.restoring() THEN
+        PERFORM lifecycle.unbind_triggers();
+    END IF;
     GET DIAGNOSTICS stack = PG_CONTEXT;
     -- What watch_source() alters itself concerns nobody, and a dump brings its triggers along.
     IF stack LIKE '%watch_source(%' OR lifecycle.restoring() THEN
@@ -136,7 +237,9 @@ BEGIN
         AND EXISTS (SELECT FROM pg_event_trigger_ddl_commands() AS d
                      WHERE d.classid = 'pg_class'::regclass
                        AND (d.objid IN (SELECT m.member FROM lifecycle.source_members(s.relation) AS m)
-                            OR d.objid IN (SELECT t.relation FROM lifecycle.source_trigger AS t WHERE t.source = s.name)));
+                            OR d.objid IN (SELECT t.relation FROM lifecycle.source_trigger AS t WHERE t.source = s.name))
+                        OR d.classid = 'pg_trigger'::regclass
+                       AND (SELECT t.tgrelid FROM pg_trigger AS t WHERE t.oid = d.objid) = s.relation);
 EXCEPTION
 WHEN deadlock_detected OR serialization_failure THEN
     RAISE;
@@ -145,7 +248,7 @@ WHEN OTHERS THEN
         USING ERRCODE = SQLSTATE, HINT = 'SELECT * FROM lifecycle.check_sources().';
 END
 $$;
-COMMENT ON FUNCTION lifecycle.tables_changed() IS 'Event trigger: watches partitions and children of attached tables that are made or attached later. It never fails the statement';
+COMMENT ON FUNCTION lifecycle.tables_changed() IS 'Event trigger: watches partitions and children of attached tables that are made or attached later, and sees to it that triggers of the shop hide nothing. It never fails the statement';
 
 -- SECURITY DEFINER: as above.
 CREATE FUNCTION lifecycle.tables_will_change() RETURNS event_trigger
@@ -153,6 +256,7 @@ CREATE FUNCTION lifecycle.tables_will_change() RETURNS event_trigger
     AS $$
 BEGIN
     PERFORM lifecycle.settle();
+    PERFORM lifecycle.unbind_triggers();
 END
 $$;
 COMMENT ON FUNCTION lifecycle.tables_will_change() IS 'Event trigger: before a table is altered or dropped, what this transaction has said is taken in, while it can be read as it was said';
@@ -161,12 +265,12 @@ CREATE EVENT TRIGGER lifecycle_tables_will_change ON ddl_command_start
     WHEN TAG IN ('ALTER TABLE', 'DROP TABLE')
     EXECUTE FUNCTION lifecycle.tables_will_change();
 CREATE EVENT TRIGGER lifecycle_tables_changed ON ddl_command_end
-    WHEN TAG IN ('CREATE TABLE', 'ALTER TABLE', 'CREATE SCHEMA')
+    WHEN TAG IN ('CREATE TABLE', 'ALTER TABLE', 'CREATE SCHEMA', 'CREATE TRIGGER')
     EXECUTE FUNCTION lifecycle.tables_changed();
 ALTER EVENT TRIGGER lifecycle_tables_will_change ENABLE ALWAYS;
 ALTER EVENT TRIGGER lifecycle_tables_changed ENABLE ALWAYS;
 COMMENT ON EVENT TRIGGER lifecycle_tables_will_change IS 'Takes in what is pending before a table is altered or dropped';
-COMMENT ON EVENT TRIGGER lifecycle_tables_changed IS 'Watches partitions and children of attached tables that are made or attached later';
+COMMENT ON EVENT TRIGGER lifecycle_tables_changed IS 'Watches partitions and children of attached tables that are made or attached later, and sees to it that triggers of the shop hide nothing';
 
 CREATE FUNCTION lifecycle.check_sources() RETURNS TABLE (source text, problem text, hint text)
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -212,13 +316,19 @@ BEGIN
                    CASE WHEN m.relkind IN ('r', 'p') THEN format('SELECT lifecycle.watch_source(%L).', source)
                         ELSE 'Only ordinary and partitioned tables can be watched.' END
               FROM lifecycle.source_members(attached.relation) AS m
-             WHERE (SELECT count(*) FROM lifecycle.source_trigger AS t WHERE (t.source, t.relation) = (attached.name, m.member))
+             WHERE (SELECT count(*) FROM lifecycle.source_trigger AS t
+                     WHERE (t.source, t.relation) = (attached.name, m.member) AND t.name !~ '_gather$')
                    < CASE m.relkind WHEN 'p' THEN 4 ELSE 5 END
             UNION ALL
             SELECT format('table %s is watched but is no part of %s', t.relation, attached.relation),
                    format('SELECT lifecycle.watch_source(%L).', source)
               FROM (SELECT DISTINCT t.relation FROM lifecycle.source_trigger AS t WHERE t.source = attached.name) AS t
              WHERE t.relation NOT IN (SELECT m.member FROM lifecycle.source_members(attached.relation) AS m)
+            UNION ALL
+            SELECT format('table %s: not every update that changes what is read is seen', u.relation),
+                   format('SELECT lifecycle.watch_source(%L).', attached.name)
+              FROM lifecycle.update_watched AS u
+             WHERE u.source = attached.name AND u.columns NOT IN ('', coalesce(array_to_string(lifecycle.gathered_columns(attached.name), ' '), ''))
             UNION ALL
             (SELECT format('trigger %s on table %s does not fire as it should', t.name, t.relation),
                     format('ALTER TABLE %s ENABLE %s %I; what has changed meanwhile was not seen.', t.relation,
