@@ -186,4 +186,21 @@ TRUNCATE orders;
 SELECT count(*) AS still_with_orders FROM lifecycle.customer WHERE order_count > 0 OR revenue <> 0;
 
 DROP TABLE orders;
+
+-- Ids are of any type, and a mapping may name a column or say more.
+CREATE DOMAIN ticket AS bigint;
+CREATE TABLE tills (gone text, till smallint, receipt ticket, buyer int, code varchar(20), total int, paid numeric, at timestamptz);
+ALTER TABLE tills DROP COLUMN gone;
+SELECT lifecycle.attach('tills', 'order', '{"order": "receipt", "customer": "buyer", "amount": "paid", "placed_at": "at"}', name => 'plain');
+SELECT lifecycle.attach('tills', 'order', '{"order": "till", "customer": "code", "amount": "total", "placed_at": "at"}', name => 'text');
+SELECT lifecycle.attach('tills', 'order', '{"order": "receipt + 1", "customer": "''c'' || buyer::text", "amount": "total / 2.0", "placed_at": "at"}', name => 'worked_out');
+INSERT INTO tills VALUES (-7, -9223372036854775808, -2147483648, 'Ann', 3, -0.5, '2026-01-05 10:00+00'), (32767, 9223372036854775806, 2147483647, 'Bob', NULL, 12.25, '2026-01-06 10:00+00'),
+                         (0, 0, 0, '', 5, 1234567.890123, '2026-01-07 10:00+00'), (1, NULL, 40, NULL, 7, 0, '2026-01-08 10:00+00'), (2, 5, NULL, 'Cy', 9, 'NaN', '2026-01-09 10:00+00');
+UPDATE tills SET paid = paid + 1 WHERE buyer = 0;
+DELETE FROM tills WHERE buyer = 2147483647;
+SELECT p.customer_id, s.name, p.id, p.at, p.amount FROM lifecycle.purchase AS p JOIN lifecycle.source AS s USING (source_id) ORDER BY 1, 2, 3;
+SELECT source, message, data ->> 'till' AS till FROM lifecycle.quarantine ORDER BY source, till;
+
+DROP TABLE tills;
+DROP DOMAIN ticket;
 DROP EXTENSION pg_lifecycle CASCADE;

@@ -363,6 +363,44 @@ ExprState* prepare(Node* expression, Evaluator* evaluator) {
     return ExecInitExprWithParams(static_cast<Expr*>(static_cast<void*>(planned(expression))), evaluator->parameters);
 }
 
+namespace {
+
+Node* without_relabels(Node* node) {
+    while (IsA(node, RelabelType)) node = reinterpret_cast<Node*>(castNode(RelabelType, node)->arg);
+    return node;
+}
+
+constexpr size_t kLongestNumber = 20;  // digits of an int8, and its sign
+
+}  // namespace
+
+Field prepare_field(Node* expression, Evaluator* evaluator) {
+    Field field;
+    Node* node = without_relabels(planned(expression));
+    if (IsA(node, CoerceViaIO) && castNode(CoerceViaIO, node)->resulttype == TEXTOID) {
+        Node* number = without_relabels(reinterpret_cast<Node*>(castNode(CoerceViaIO, node)->arg));
+        Oid type = exprType(number);
+        if (IsA(number, Var) && (type == INT4OID || type == INT8OID)) {
+            field.number = type;
+            field.text = static_cast<char*>(palloc(VARHDRSZ + kLongestNumber + 1));
+            node = number;
+        }
+    }
+    if (IsA(node, Var)) {
+        field.column = castNode(Var, node)->varattno;
+    } else {
+        field.state = prepare(expression, evaluator);
+    }
+    return field;
+}
+
+Datum text_of_number(const Field& field, Datum number) {
+    char* digits = field.text + VARHDRSZ;
+    int length = field.number == INT8OID ? pg_lltoa(DatumGetInt64(number), digits) : pg_ltoa(DatumGetInt32(number), digits);
+    SET_VARSIZE(field.text, VARHDRSZ + length);
+    return PointerGetDatum(field.text);
+}
+
 void set_parameter(Evaluator* evaluator, int number, Datum value, bool null) {
     ParamExternData& parameter = evaluator->parameters->params[number - 1];
     parameter.value = value;

@@ -9,17 +9,22 @@ namespace lifecycle::pg {
 // of the ledger. Its stored form is part of the disk format and has not changed since 9.1: two header bytes say sign, decimals and weight
 // (longer ones in four), then come digits to the base 10,000.
 std::optional<rules::Decimal> to_decimal(Datum value) {
-    const auto* numeric = reinterpret_cast<const struct varlena*>(DatumGetNumeric(value));
-    const auto* words = reinterpret_cast<const uint16*>(VARDATA(numeric));
-    int count = static_cast<int>((VARSIZE(numeric) - VARHDRSZ) / sizeof(uint16));
+    const struct varlena* numeric = PG_DETOAST_DATUM_PACKED(value);
+    const char* stored = VARDATA_ANY(numeric);  // maybe not aligned
+    auto word = [&](int i) {
+        uint16 w;
+        memcpy(&w, stored + i * sizeof w, sizeof w);
+        return w;
+    };
+    int count = static_cast<int>(VARSIZE_ANY_EXHDR(numeric) / sizeof(uint16));
     constexpr uint16 kKind = 0xC000, kSpecial = 0xC000, kShort = 0x8000, kNegative = 0x4000;
-    uint16 header = words[0];
+    uint16 header = word(0);
     if ((header & kKind) == kSpecial) return std::nullopt;  // NaN, infinite
 
     bool is_short = (header & kKind) == kShort;
     bool negative = is_short ? (header & 0x2000) != 0 : (header & kKind) == kNegative;
     int decimals = is_short ? (header & 0x1F80) >> 7 : header & 0x3FFF;
-    int weight = is_short ? static_cast<int>(header & 0x3F) - static_cast<int>(header & 0x40) : static_cast<int16>(words[1]);
+    int weight = is_short ? static_cast<int>(header & 0x3F) - static_cast<int>(header & 0x40) : static_cast<int16>(word(1));
     int first = is_short ? 1 : 2;
 
     constexpr int kLowestWeight = -rules::Decimal::kScale / 4;
@@ -29,8 +34,8 @@ std::optional<rules::Decimal> to_decimal(Datum value) {
     int place = weight;
     for (int i = first; i < count; ++i, --place) {
         if (place >= kLowestWeight) {
-            units = units * 10000 + words[i];
-        } else if (words[i] != 0) {
+            units = units * 10000 + word(i);
+        } else if (word(i) != 0) {
             return std::nullopt;  // more precise than can be kept
         }
     }

@@ -151,13 +151,14 @@ Source* compile_source(std::string_view name, Relation relation, std::string_vie
                 ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
                         errmsg("the mapping of kind \"%s\" lacks field \"%s\"", kind->name, field.name),
                         errhint("Its fields are %s; those marked with * are required.", list_fields(*kind)));
-            source->fields.push(nullptr);
+            source->fields.push({});
             continue;
         }
         const char* what = psprintf("field \"%s\" of the mapping", field.name);
         Node* expression = pg::compile_expression(text, relation, {.what = what, .type = field.type});
         source->columns = bms_add_members(source->columns, pg::columns_of(expression));
-        source->fields.push(pg::prepare(expression, source->evaluator));
+        pg::Field& prepared = source->fields.push(pg::prepare_field(expression, source->evaluator));
+        source->last_column = Max(source->last_column, prepared.column);
     }
     if (!no_filter) {
         Node* expression = pg::compile_expression(pg::to_cstring(pg::view(filter)), relation, {.what = "the filter", .type = BOOLOID});

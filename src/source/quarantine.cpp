@@ -195,7 +195,7 @@ static TupleTableSlot* slot_of(const source::Source* s, Datum data) {
 // lifecycle.customer_of_row(source, data): whose a row that is held back is; NULL: nobody's, or the row names only an order.
 LIFECYCLE_FUNCTION(lifecycle_customer_of_row) {
     source::Source* s = source::find_source(pg::to_cstring(pg::view(PG_GETARG_DATUM(0))));
-    if (s->by_order || s->fields[0] == nullptr) PG_RETURN_NULL();
+    if (s->by_order || !s->fields[0].exists()) PG_RETURN_NULL();
     TupleTableSlot* slot = slot_of(s, PG_GETARG_DATUM(1));
     pg::forget_row(s->evaluator);
     s->evaluator->context->ecxt_scantuple = slot;

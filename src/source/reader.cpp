@@ -39,9 +39,11 @@ std::string_view keep(Reader* reader, std::string_view bytes) {
 }
 
 Datum keep_numeric(Reader* reader, Datum numeric) {
-    struct varlena* value = PG_DETOAST_DATUM(numeric);
-    char* at = make_room(reader, VARSIZE(value));
-    memcpy(at, value, VARSIZE(value));
+    const struct varlena* value = PG_DETOAST_DATUM_PACKED(numeric);
+    size_t size = VARSIZE_ANY_EXHDR(value) + VARHDRSZ;
+    char* at = make_room(reader, size);
+    SET_VARSIZE(at, size);
+    memcpy(VARDATA(at), VARDATA_ANY(value), size - VARHDRSZ);
     return PointerGetDatum(at);
 }
 
@@ -255,9 +257,10 @@ Verdict read_fact(Reader* reader, bool withdrawn, Values* values) {
         if (null || !DatumGetBool(counts)) return {};
     }
     Values& v = *values;
+    if (source->last_column > 0) slot_getsomeattrs(e->context->ecxt_scantuple, source->last_column);  // together, not one by one
     for (size_t i = 0; i < source->fields.size; ++i) {
         v.nulls[i] = true;
-        if (source->fields[i] != nullptr) v.values[i] = pg::evaluate(source->fields[i], e, &v.nulls[i]);
+        if (source->fields[i].exists()) v.values[i] = pg::evaluate(source->fields[i], e, &v.nulls[i]);
         if (i == 0 && v.nulls[0] && !source->by_order) return {};  // nobody's: the rest need not be right
     }
     return read_values(reader, v, withdrawn);

@@ -13,7 +13,8 @@ struct Source {
     Oid relation;
     const KindSpec* kind;
     pg::Evaluator* evaluator;
-    pg::Array<ExprState*> fields;  // as in kind->fields; nullptr: not mapped
+    pg::Array<pg::Field> fields;   // as in kind->fields; those that are not mapped do not exist
+    int last_column;               // up to here fields are columns
     bool by_order;                 // no customer is mapped: it is whoever placed the order
     bool sums_items;               // no amount is mapped: it is the sum of the order's items
     ExprState* filter;             // nullptr: every row counts
