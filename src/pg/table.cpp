@@ -33,12 +33,33 @@ void insert_index_entries(TableWriter* w, TupleTableSlot* slot, NewEntries which
     }
 }
 
+// Rows come in the order of an index where that is possible, so that those of new customers often follow all that it has. The server looks there first
+// instead of going down from the root, but only in large indexes does it find out by itself where that is. It checks whether the place is right,
+// so a guess can do no harm.
+struct AtEnd {
+    int tries = 3;  // the end moves when its page is split; beyond that the rows do not belong there
+
+    void guess(Relation index) {
+        if (tries == 0 || RelationGetTargetBlock(index) != InvalidBlockNumber || index->rd_rel->relam != BTREE_AM_OID) return;
+        --tries;
+        Buffer last = last_leaf(index);
+        if (!BufferIsValid(last)) return;
+        RelationSetTargetBlock(index, BufferGetBlockNumber(last));
+        UnlockReleaseBuffer(last);
+    }
+};
+constexpr size_t kRowsWorthGuessing = 64;
+
 void flush(TableWriter* w) {
     if (w->waiting == 0) return;
     table_multi_insert(w->relation, w->slots.data, static_cast<int>(w->waiting), GetCurrentCommandId(true), 0, nullptr);
     // One index after the other: the pages of each are met once, not again and again between those of the others.
     for (int i = 0; i < w->index_count; ++i) {
-        for (size_t k = 0; k < w->waiting; ++k) insert_index_entry(w, i, w->slots[k], true);
+        AtEnd end;
+        for (size_t k = 0; k < w->waiting; ++k) {
+            if (w->waiting >= kRowsWorthGuessing) end.guess(w->indexes[i]);
+            insert_index_entry(w, i, w->slots[k], true);
+        }
     }
     for (size_t k = 0; k < w->waiting; ++k) ExecClearTuple(w->slots[k]);
     w->waiting = 0;
