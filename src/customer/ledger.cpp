@@ -313,6 +313,7 @@ void take_in_purchases(Batch batch) {
     pg::Array<Datum> wanted;
     pg::Array<Recall> recalled;
     for (size_t i = 0; i < batch.size(); ++i) {
+        if (!batch[i].existed) continue;  // nothing is to be read; looked at below, when its facts are needed anyway
         overviews[i] = look_at(batch[i]);
         readings[i] = reading_of(batch[i], overviews[i]);
         if (readings[i] == Reading::nothing) continue;
@@ -327,6 +328,7 @@ void take_in_purchases(Batch batch) {
     uint64 row = 0;
     for (size_t i = 0; i < batch.size(); ++i) {
         runs.clear();
+        if (!batch[i].existed) overviews[i] = look_at(batch[i]);
         if (readings[i] != Reading::nothing) {
             // Batch and result are both sorted by customer.
             for (; row < rows && pg::view(pg::cell(row, 1).value) == batch[i].customer_id; ++row) runs.push(load_run(row));

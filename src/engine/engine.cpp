@@ -1,6 +1,7 @@
 #include "engine/engine.hpp"
 
 #include <algorithm>
+#include <new>
 #include <utility>
 
 #include "customer/erased.hpp"
@@ -157,16 +158,19 @@ Batch next_batch(std::span<const Fact> facts, std::span<const ByCustomer> keys, 
         if (another && customers++ == kCustomersPerBatch) break;
         if (another) starts.push(end);
     }
-    auto own = pg::zeroed<Fact>(end - *next);
-    for (size_t i = *next; i < end; ++i) own[i - *next] = facts[keys[i].index];
-    auto batch = pg::zeroed<Change>(starts.size);
+    // Both are large: written once, not cleared first.
+    pg::Array<Fact> own;
+    own.reserve(end - *next);
+    for (size_t i = *next; i < end; ++i) own.push(facts[keys[i].index]);
+    pg::Array<Change> batch;
+    batch.reserve(starts.size);
     for (size_t i = 0; i < starts.size; ++i) {
         size_t first = starts[i] - *next;
         size_t last = (i + 1 < starts.size ? starts[i + 1] : end) - *next;
-        batch[i] = make_change(own[first].customer, own.subspan(first, last - first), now, options);
+        new (&batch.data[batch.size++]) Change(make_change(own[first].customer, own.span().subspan(first, last - first), now, options));
     }
     *next = end;
-    return batch;
+    return batch.span();
 }
 
 }  // namespace

@@ -43,8 +43,13 @@ Instant as_of(const Change& change) { return change.before.instant(kAsOf, rules:
 // Puts the steps between the moments, so that every stage that follows sees the customer as of each of them.
 void weave(Change& change, Balance& balance) {
     auto& steps = balance.steps;
-    std::sort(steps.begin(), steps.end(), [](auto& a, auto& b) { return a.at < b.at; });
     int64 points = change.from_scratch ? 0 : DatumGetInt64(change.before.values[kPoints]);
+    if (steps.empty()) {  // most shops keep no points
+        for (Moment& moment : change.moments) moment.points = points;
+        change.after.set(kPoints, Int64GetDatum(points));
+        return;
+    }
+    std::sort(steps.begin(), steps.end(), [](auto& a, auto& b) { return a.at < b.at; });
     pg::Array<Moment> moments;
     moments.reserve(change.moments.size() + steps.size);
     Moment last = change.base;

@@ -209,23 +209,27 @@ void award_tiers(Batch batch) {
     const Ladder& l = refresh_ladder();
     std::span<const rules::Decimal> thresholds{l.thresholds.data, l.thresholds.size};
     forget_rewritten(batch, l);
-    for (Change& change : batch) {
+    auto work_out = [&](Change& change) {
         if (!change.from_scratch) {
             change.base.tier = tier_of(change.before);
             change.base.tier_since = change.before.instant(kTierSince, rules::kNever);
             change.base.tier_spend = pg::to_decimal(change.before.values[kTierSpend]).value_or(rules::Decimal{});
         }
-        if (!concerns_tier(change, l)) continue;
+        if (!concerns_tier(change, l)) return;
         if (l.has_terms()) {
             follow_terms(change, l);
         } else {
             award_by_revenue(change, thresholds);
         }
+    };
+    // A large batch is more than the processor keeps at hand: two passes over it only where they are needed.
+    if (l.any_grants) {
+        for (Change& change : batch) work_out(change);
+        apply_grants(batch, l);
     }
-    if (l.any_grants) apply_grants(batch, l);
-
     pg::TableWriter* past = nullptr;
     for (Change& change : batch) {
+        if (!l.any_grants) work_out(change);
         if (!concerns_tier(change, l)) continue;
         bool all = rewrites_history(change, l) || !change.appended;
         award(change, all ? rules::kBeginning : change.before.instant(kLedgerAt, rules::kBeginning), past);
