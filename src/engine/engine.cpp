@@ -34,8 +34,10 @@ pg::Statement mend_members{.sql = "SELECT lifecycle.mend_members()"};
 pg::Statement recount{.sql = "SELECT lifecycle.recount_baskets()"};
 pg::Statement settle_referrals{.sql = "SELECT lifecycle.settle_referrals()"};
 
-// Bounds the memory of a large statement: what a batch needs is freed before the next begins.
-constexpr size_t kCustomersPerBatch = 5000;
+// Bounds the memory of a large statement: what a batch needs is freed before the next begins. It is gone through a dozen times, so it should not
+// be much larger than what a processor keeps at hand.
+constexpr size_t kCustomersPerBatch = 500;
+constexpr size_t kCustomersPerReplay = 5000;
 
 void run_later_stages(Batch batch, pg::TableWriter* rows) {
     scenario::Outgoing outgoing;
@@ -312,7 +314,7 @@ void replay_everybody(Anew anew) {
     while (more) {
         pg::as_owner([&] {
             pg::open_spi();
-            auto some = replay_next({after.data, after.size}, kCustomersPerBatch, anew, rules::kNever);
+            auto some = replay_next({after.data, after.size}, kCustomersPerReplay, anew, rules::kNever);
             more = !some.empty();
             if (more) {
                 MemoryContext inner = MemoryContextSwitchTo(caller);

@@ -33,6 +33,18 @@ void insert_index_entries(TableWriter* w, TupleTableSlot* slot, NewEntries which
     }
 }
 
+TupleTableSlot* make_slot(TableWriter* w) {
+    return MakeSingleTupleTableSlot(RelationGetDescr(w->relation), &TTSOpsHeapTuple);
+}
+
+// Slots that share the relation's own description each make the transaction keep count of it, which takes longer the more there are. From the
+// second slot on they share a copy that nobody counts.
+TupleTableSlot* make_waiting_slot(TableWriter* w) {
+    if (w->slots.empty()) return make_slot(w);
+    TupleDesc shared = w->slots.size > 1 ? w->slots[1]->tts_tupleDescriptor : CreateTupleDescCopy(RelationGetDescr(w->relation));
+    return MakeSingleTupleTableSlot(shared, &TTSOpsHeapTuple);
+}
+
 // Rows come in the order of an index where that is possible, so that those of new customers often follow all that it has. The server looks there first
 // instead of going down from the root, but only in large indexes does it find out by itself where that is. It checks whether the place is right,
 // so a guess can do no harm.
@@ -68,10 +80,6 @@ void flush(TableWriter* w) {
 void fill(TupleTableSlot* slot, const Datum* values, const bool* nulls) {
     HeapTuple tuple = heap_form_tuple(slot->tts_tupleDescriptor, const_cast<Datum*>(values), const_cast<bool*>(nulls));
     ExecStoreHeapTuple(tuple, slot, true);
-}
-
-TupleTableSlot* make_slot(TableWriter* w) {
-    return MakeSingleTupleTableSlot(RelationGetDescr(w->relation), &TTSOpsHeapTuple);
 }
 
 }  // namespace
@@ -156,7 +164,7 @@ void close_writer(TableWriter* w) {
 
 void insert(TableWriter* w, const Datum* values, const bool* nulls) {
     if (w->waiting == w->slots.size)
-        w->slots.push(make_slot(w));
+        w->slots.push(make_waiting_slot(w));
     fill(w->slots[w->waiting++], values, nulls);
     if (w->waiting == kRowsPerFlush) flush(w);
 }
