@@ -51,8 +51,9 @@ bool all_cancel_out(const pg::Array<Fact>& facts, size_t known, size_t mid) {
 bool holds_rows(Intake* intake) {
     const Source* source = intake->reader.source;
     if (intake->asked != source) {
+        intake->quarantined = has_quarantined(source->name);
         // What a backfill has put into quarantine is not to be seen before it commits.
-        intake->held = has_quarantined(source->name) || intake->backfilling || (intake->to_inbox && has_letters(source->name));
+        intake->held = intake->quarantined || intake->backfilling || (intake->to_inbox && has_letters(source->name));
         intake->asked = source;
     }
     return intake->held;
@@ -60,7 +61,7 @@ bool holds_rows(Intake* intake) {
 
 void flush_letters(Intake* intake) {
     if (intake->letters.empty()) return;
-    write_letters(intake->reader.source->name, intake->letters.span());
+    write_letters(intake->reader.source->name, intake->letters.span(), intake->quarantined);
     intake->letters.clear();
 }
 
@@ -163,17 +164,17 @@ bool leaves_facts_alone(TriggerData* trigger) {
     return same && error == nullptr;
 }
 
-void read_change(Intake* intake, TupleTableSlot* before, TupleTableSlot* after) {
+void read_change(Intake* intake, TupleTableSlot* before, TupleTableSlot* after, bool held) {
     Reader& reader = intake->reader;
-    bool compare = before != nullptr && holds_rows(intake);
+    bool compare = before != nullptr && (holds_rows(intake) || held);
     if (before != nullptr && after != nullptr && !compare && reads_the_same(reader.source, before, after)) return;
     if (intake->to_inbox) {
         write_letter(intake, before, after);
     } else {
         read_facts(&reader, before, after, compare);
     }
-    if (!compare || intake->to_inbox) return;
-    // What is held of the row is out of date. A letter's reader will find it so: gone already, a letter that changes nothing would say nothing.
+    if (!compare) return;
+    // What is held of the row is out of date.
     MemoryContext caller = MemoryContextSwitchTo(reader.context);
     intake->gone.push(row_as_json(before));
     MemoryContextSwitchTo(caller);

@@ -34,7 +34,8 @@ struct Intake {
     pg::Array<Datum> gone;       // rows that went or changed, as json, if quarantine may hold them
     pg::Array<Letter> letters;
     const Source* asked;         // the source about which `held` tells
-    bool held;                   // quarantine (or, for the inbox, the inbox) holds rows of the source
+    bool quarantined;            // quarantine holds rows of the source
+    bool held;                   // it does, or, for the inbox, the inbox
     const Source* reads;         // the source whose rows `row_reader` makes from json
     FmgrInfo* row_reader;
 };
@@ -50,8 +51,8 @@ bool reads_the_same(const Source* source, TupleTableSlot* before, TupleTableSlot
 const Source* says_enough(const char* name, Oid relation);
 // Whether an UPDATE has touched nothing that the source reads, and so says nothing.
 bool leaves_facts_alone(TriggerData* trigger);
-// A row has come (before: nullptr), gone (after: nullptr) or changed.
-void read_change(Intake* intake, TupleTableSlot* before, TupleTableSlot* after);
+// A row has come (before: nullptr), gone (after: nullptr) or changed. `held`: what it was may have been in quarantine until it was said.
+void read_change(Intake* intake, TupleTableSlot* before, TupleTableSlot* after, bool held = false);
 void finish(Intake* intake);
 
 }  // namespace lifecycle::source

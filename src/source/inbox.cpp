@@ -15,10 +15,10 @@ namespace lifecycle::source {
 namespace {
 
 pg::Statement append{
-    .sql = "INSERT INTO lifecycle.inbox (source, said_at, gone, arrived)"
-           " SELECT $1, lifecycle.now(), u.gone::json, u.arrived::json"
+    .sql = "INSERT INTO lifecycle.inbox (source, said_at, gone, arrived, held)"
+           " SELECT $1, lifecycle.now(), u.gone::json, u.arrived::json, $4"
            "   FROM unnest($2, $3) WITH ORDINALITY AS u (gone, arrived, n) ORDER BY u.n",
-    .types = {TEXTOID, TEXTARRAYOID, TEXTARRAYOID}};
+    .types = {TEXTOID, TEXTARRAYOID, TEXTARRAYOID, BOOLOID}};
 pg::Statement append_emptied{
     .sql = "INSERT INTO lifecycle.inbox (source, said_at) VALUES ($1, lifecycle.now())", .types = {TEXTOID}};
 pg::Statement any_letters{.sql = "SELECT FROM lifecycle.inbox AS i WHERE i.source = $1 LIMIT 1", .types = {TEXTOID}};
@@ -29,7 +29,7 @@ pg::Statement take_turn{
     .sql = "SELECT WHERE pg_try_advisory_xact_lock(1818846821, 'lifecycle.inbox'::regclass::oid::int4)"};
 // What is said to a source while its backfill runs is for the backfill.
 pg::Statement next_letters{
-    .sql = "SELECT i.entry_id, i.source, i.gone, i.arrived, c.relowner"
+    .sql = "SELECT i.entry_id, i.source, i.gone, i.arrived, c.relowner, i.held"
            "  FROM lifecycle.inbox AS i"
            "  LEFT JOIN lifecycle.source AS s ON s.name = i.source"
            "  LEFT JOIN pg_class AS c ON c.oid = s.relation"
@@ -37,7 +37,7 @@ pg::Statement next_letters{
            " ORDER BY i.entry_id LIMIT $1",
     .types = {INT4OID}};
 pg::Statement letters_of{
-    .sql = "SELECT i.entry_id, i.source, i.gone, i.arrived, c.relowner"
+    .sql = "SELECT i.entry_id, i.source, i.gone, i.arrived, c.relowner, i.held"
            "  FROM lifecycle.inbox AS i"
            "  JOIN lifecycle.source AS s ON s.name = i.source"
            "  JOIN pg_class AS c ON c.oid = s.relation"
@@ -66,6 +66,7 @@ void keep_entries(uint64 rows, MemoryContext memory, Entries* entries) {
         auto* step = static_cast<Step*>(palloc0(sizeof(Step)));
         step->source = pg::to_cstring(pg::view(pg::cell(row, 2).value));
         step->letter = {kept(row, 3), kept(row, 4)};
+        step->held = DatumGetBool(pg::cell(row, 6).value);
         // As if the table's owner had asked: the types of its columns may run code of his.
         auto [owner, no_owner] = pg::cell(row, 5);
         step->user = no_owner ? pg::extension_owner() : DatumGetObjectId(owner);
@@ -132,7 +133,7 @@ int64 fold(int limit) {
 
 }  // namespace
 
-void write_letters(std::string_view source, std::span<const Letter> letters) {
+void write_letters(std::string_view source, std::span<const Letter> letters, bool held) {
     pg::as_owner([&] {
         pg::open_spi();
         pg::fault_point("inbox");
@@ -146,7 +147,7 @@ void write_letters(std::string_view source, std::span<const Letter> letters) {
             no_gone[i] = gone[i] == 0;
             no_arrived[i] = arrived[i] == 0;
         }
-        Datum args[] = {pg::to_datum(source), pg::text_array(gone, no_gone.data()), pg::text_array(arrived, no_arrived.data())};
+        Datum args[] = {pg::to_datum(source), pg::text_array(gone, no_gone.data()), pg::text_array(arrived, no_arrived.data()), BoolGetDatum(held)};
         append.run(args);
         pg::close_spi();
     });

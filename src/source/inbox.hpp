@@ -5,7 +5,8 @@
 
 namespace lifecycle::source {
 
-void write_letters(std::string_view source, std::span<const Letter> letters);
+// `held`: what has gone may have been in quarantine until now.
+void write_letters(std::string_view source, std::span<const Letter> letters, bool held);
 // Everything that the source has said so far no longer holds: its table has been emptied.
 void write_emptied(std::string_view source);
 bool has_letters(std::string_view source);

@@ -6,6 +6,7 @@ CREATE TABLE lifecycle.inbox (
     said_at  timestamptz NOT NULL,
     gone     json,
     arrived  json,
+    held     boolean NOT NULL DEFAULT false,
     CONSTRAINT inbox_pkey PRIMARY KEY (entry_id)
 );
 CREATE INDEX inbox_source_idx ON lifecycle.inbox (source);
@@ -15,3 +16,4 @@ COMMENT ON COLUMN lifecycle.inbox.source IS 'The attached table';
 COMMENT ON COLUMN lifecycle.inbox.said_at IS 'When it was said';
 COMMENT ON COLUMN lifecycle.inbox.gone IS 'The row as it was; NULL: it is new';
 COMMENT ON COLUMN lifecycle.inbox.arrived IS 'The row as it is; NULL: it was deleted. Both NULL: the table was emptied';
+COMMENT ON COLUMN lifecycle.inbox.held IS 'Internal: when it was said, quarantine held rows of the source, maybe this one as it was: it may not count yet';

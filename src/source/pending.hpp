@@ -20,6 +20,7 @@ struct Step {
     TupleDesc layout;
     pg::Array<RowChange> rows;
     Letter letter;                 // of the inbox; then there is no layout and there are no rows
+    bool held;                     // of a letter: what it says has gone may have been in quarantine, and not count
     const std::string_view* up_to; // of a letter: facts with a later key (see history.hpp) do not count; nullptr: all do
     Oid user;                      // who said it, with whose rights it is read
     int security;

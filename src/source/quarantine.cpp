@@ -217,7 +217,7 @@ LIFECYCLE_FUNCTION(lifecycle_replay_row) {
     if (s->async) {  // after what came before it
         Datum json = CStringGetTextDatum(JsonbToCString(nullptr, &DatumGetJsonbP(PG_GETARG_DATUM(1))->root, -1));
         source::Letter letter{gone ? json : Datum{0}, gone ? Datum{0} : json};
-        source::write_letters(name, {&letter, 1});
+        source::write_letters(name, {&letter, 1}, false);
         PG_RETURN_BOOL(true);
     }
     customer::current_shop();

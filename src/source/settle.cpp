@@ -32,10 +32,10 @@ TupleTableSlot* slot_of(Intake* intake, Datum json) {
     return slot;
 }
 
-void read_letter(Intake* intake, const Letter& letter) {
-    TupleTableSlot* before = slot_of(intake, letter.gone);
-    TupleTableSlot* after = slot_of(intake, letter.arrived);
-    read_change(intake, before, after);
+void read_letter(Intake* intake, const Step* step) {
+    TupleTableSlot* before = slot_of(intake, step->letter.gone);
+    TupleTableSlot* after = slot_of(intake, step->letter.arrived);
+    read_change(intake, before, after, step->held);
     if (before != nullptr) ExecDropSingleTupleTableSlot(before);
     if (after != nullptr) ExecDropSingleTupleTableSlot(after);
 }
@@ -76,7 +76,7 @@ void read_step(Intake* intake, const Step* step) {
     SetUserIdAndSecContext(step->user, step->security);  // an error restores it with the subtransaction
     if (letter) {
         size_t from = intake->reader.facts.size;
-        read_letter(intake, step->letter);
+        read_letter(intake, step);
         if (step->up_to != nullptr) leave_out_unread(intake, from, *step->up_to);
     } else {
         read_rows(intake, step);
