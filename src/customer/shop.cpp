@@ -11,6 +11,7 @@ namespace {
 pg::Cached<Shop> shop;
 pg::Statement read_shop{.sql = "SELECT s.time_zone, s.currency, s.delivery_time, s.leap_birthday,"
                                "       round(s.holdout * 10000)::int4 FROM lifecycle.shop AS s"};
+pg::Statement armed{.sql = "SELECT WHERE lifecycle.is_armed()"};
 }  // namespace
 
 namespace {
@@ -52,5 +53,7 @@ pg_tz* zone_of(const Row& row) {
     if (row.nulls[kTimeZone]) return s.zone;
     return pg::zone_of(pg::to_cstring(pg::view(row.values[kTimeZone])), s.zone);
 }
+
+bool is_armed() { return armed.run() > 0; }
 
 }  // namespace lifecycle::customer

@@ -16,6 +16,9 @@ struct Shop {
 
 const Shop& current_shop();
 
+// Whether time passes here and messages go out: in a copy they do not. Between open_spi() and close_spi().
+bool is_armed();
+
 // The zone in which this customer's days are counted.
 pg_tz* zone_of(const Row& row);
 

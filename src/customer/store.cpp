@@ -4,6 +4,7 @@
 
 #include "customer/erased.hpp"
 #include "customer/merged.hpp"
+#include "customer/shop.hpp"
 #include "pg/catalog.hpp"
 #include "pg/fault.hpp"
 #include "pg/finger.hpp"
@@ -27,7 +28,6 @@ pg::Statement create_and_lock{
            " SELECT u.id, '-infinity' FROM unnest($1) WITH ORDINALITY AS u (id, n) ORDER BY u.n"
            " ON CONFLICT (customer_id) DO UPDATE SET as_of = c.as_of WHERE false",
     .types = {TEXTARRAYOID}};
-pg::Statement armed{.sql = "SELECT WHERE lifecycle.is_armed()"};
 pg::Statement first_timer{.sql = "SELECT t.due_at FROM lifecycle.timer AS t ORDER BY t.due_at LIMIT 1"};
 pg::Statement postpone{
     .sql = "WITH first AS (SELECT t.customer_id, t.due_at FROM lifecycle.timer AS t JOIN lifecycle.customer AS c USING (customer_id)"
@@ -287,7 +287,7 @@ void lock_from(Instant now, int limit, const Position& after, pg::Array<Due>* du
 }  // namespace
 
 std::span<Due> lock_due(Instant now, int limit, Position* after) {
-    if (armed.run() == 0) return {};
+    if (!is_armed()) return {};
     pg::Array<Due> due;
     Position last;
     lock_from(now, limit, *after, &due, &last);

@@ -4,14 +4,12 @@ namespace lifecycle::pg {
 
 namespace {
 
-BTPageOpaque opaque_of(Page page) { return BTPageGetOpaque(page); }
-
 // How the key compares with an entry; negative: it lies before it.
 int32 compare(const Finger& f, Page page, OffsetNumber entry) { return _bt_compare(f.index, f.key, page, entry); }
 
 // Whether all entries of the key are on this page, if there are any. The page may have become anything since it was left.
 bool covers(const Finger& f, Page page) {
-    BTPageOpaque opaque = opaque_of(page);
+    BTPageOpaque opaque = BTPageGetOpaque(page);
     if (!P_ISLEAF(opaque) || P_IGNORE(opaque) || P_FIRSTDATAKEY(opaque) > PageGetMaxOffsetNumber(page)) return false;
     return (P_RIGHTMOST(opaque) || compare(f, page, P_HIKEY) < 0) && compare(f, page, P_FIRSTDATAKEY(opaque)) > 0;
 }
@@ -31,7 +29,7 @@ Buffer find_leaf(Finger& f) {
 
 // The first entry that does not lie before the key.
 OffsetNumber first_entry(const Finger& f, Page page) {
-    OffsetNumber low = P_FIRSTDATAKEY(opaque_of(page));
+    OffsetNumber low = P_FIRSTDATAKEY(BTPageGetOpaque(page));
     OffsetNumber high = static_cast<OffsetNumber>(PageGetMaxOffsetNumber(page) + 1);
     if (f.next > low && f.next < high && compare(f, page, static_cast<OffsetNumber>(f.next - 1)) > 0) {
         low = f.next;
@@ -75,12 +73,12 @@ void look_up(Finger& f, Datum key) {
     OffsetNumber entry = first_entry(f, page);
     for (;;) {
         for (; entry <= PageGetMaxOffsetNumber(page) && compare(f, page, entry) == 0; ++entry) note_entry(f, page, entry);
-        BTPageOpaque opaque = opaque_of(page);
+        BTPageOpaque opaque = BTPageGetOpaque(page);
         if (entry <= PageGetMaxOffsetNumber(page) || P_RIGHTMOST(opaque) || compare(f, page, P_HIKEY) < 0) break;
         do {
             buffer = _bt_relandgetbuf(f.index, buffer, opaque->btpo_next, BT_READ);
             page = BufferGetPage(buffer);
-            opaque = opaque_of(page);
+            opaque = BTPageGetOpaque(page);
         } while (P_IGNORE(opaque) && !P_RIGHTMOST(opaque));
         PredicateLockPage(f.index, BufferGetBlockNumber(buffer), f.snapshot);
         entry = P_FIRSTDATAKEY(opaque);

@@ -133,28 +133,27 @@ void process_at_once(TriggerData* trigger) {
     MemoryContextDelete(memory);
 }
 
-}  // namespace
-
-static void capture_change(TriggerData* trigger) {
+void take_change(TriggerData* trigger) {
     TriggerEvent event = trigger->tg_event;
     bool truncates = TRIGGER_FIRED_BY_TRUNCATE(event);
-    if (leaves_facts_alone(trigger)) return;
     if (!truncates && is_putting_off(TRIGGER_FIRED_FOR_ROW(event)) && put_off(trigger)) return;
     settle_pending();  // what was said before comes first
     process_at_once(trigger);
 }
+
+}  // namespace
 
 void capture(TriggerData* trigger) {
     TriggerEvent event = trigger->tg_event;
     note_statement(TRIGGER_FIRED_BY_TRUNCATE(event));
     bool gathers = TRIGGER_FIRED_BY_UPDATE(event) && TRIGGER_FIRED_FOR_STATEMENT(event) && trigger->tg_newtable == nullptr;
     if (!gathers) {
-        capture_change(trigger);
+        if (!leaves_facts_alone(trigger)) take_change(trigger);
         return;
     }
     TriggerData change = *trigger;
-    if (!take_gathered(&change)) return;
-    capture_change(&change);
+    if (!take_gathered(&change)) return;  // what says nothing was left out when it was gathered
+    take_change(&change);
     drop_gathered(&change);
 }
 
@@ -163,10 +162,7 @@ void capture(TriggerData* trigger) {
 using namespace lifecycle;
 
 LIFECYCLE_FUNCTION(lifecycle_capture) {
-    if (!CALLED_AS_TRIGGER(fcinfo))
-        ereport(ERROR, errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED), errmsg("lifecycle.capture() is a trigger"),
-                errhint("Use lifecycle.attach()."));
-    auto* trigger = castNode(TriggerData, fcinfo->context);
+    TriggerData* trigger = source::trigger_data(fcinfo, "lifecycle.capture()");
     if (trigger->tg_trigger->tgnargs == 1) source::capture(trigger);
     PG_RETURN_POINTER(nullptr);
 }

@@ -121,6 +121,13 @@ TupleTableSlot* as_attached(const Layout& layout) {
     return layout.common == nullptr ? layout.raw : execute_attr_map_slot(layout.map, layout.raw, layout.common);
 }
 
+TriggerData* trigger_data(FunctionCallInfo call, const char* function) {
+    if (!CALLED_AS_TRIGGER(call))
+        ereport(ERROR, errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED), errmsg("%s is a trigger", function),
+                errhint("Use lifecycle.attach()."));
+    return castNode(TriggerData, call->context);
+}
+
 Intake make_intake(MemoryContext context) {
     Intake intake{};
     intake.reader.context = context;

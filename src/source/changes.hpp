@@ -40,6 +40,9 @@ struct Intake {
     FmgrInfo* row_reader;
 };
 
+// What a trigger function was called with; an error if it was not called as a trigger.
+TriggerData* trigger_data(FunctionCallInfo call, const char* function);
+
 Intake make_intake(MemoryContext context);
 // The source whose changes come next; an error if it is not attached or its mapping has ceased to work. With `now`, they are taken in
 // even if the source is asynchronous or its backfill is not done.

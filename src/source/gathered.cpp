@@ -112,10 +112,7 @@ void forget_gathered() {
 using namespace lifecycle;
 
 LIFECYCLE_FUNCTION(lifecycle_gather) {
-    if (!CALLED_AS_TRIGGER(fcinfo))
-        ereport(ERROR, errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED), errmsg("lifecycle.gather() is a trigger"),
-                errhint("Use lifecycle.attach()."));
-    auto* trigger = castNode(TriggerData, fcinfo->context);
+    TriggerData* trigger = source::trigger_data(fcinfo, "lifecycle.gather()");
     bool changed = TRIGGER_FIRED_FOR_ROW(trigger->tg_event) && TRIGGER_FIRED_AFTER(trigger->tg_event) &&
                    TRIGGER_FIRED_BY_UPDATE(trigger->tg_event);
     if (changed && trigger->tg_trigger->tgnargs == 1) source::gather(trigger);

@@ -1,5 +1,6 @@
 #include "source/inbox.hpp"
 
+#include "customer/shop.hpp"
 #include "pg/catalog.hpp"
 #include "pg/clock.hpp"
 #include "pg/fault.hpp"
@@ -24,7 +25,6 @@ pg::Statement append_emptied{
 pg::Statement any_letters{.sql = "SELECT FROM lifecycle.inbox AS i WHERE i.source = $1 LIMIT 1", .types = {TEXTOID}};
 pg::Statement drop_letters{.sql = "DELETE FROM lifecycle.inbox AS i WHERE i.source = $1", .types = {TEXTOID}};
 // One at a time: of two changes of one row the first must be taken in first.
-pg::Statement is_armed{.sql = "SELECT WHERE lifecycle.is_armed()"};
 pg::Statement take_turn{
     .sql = "SELECT WHERE pg_try_advisory_xact_lock(1818846821, 'lifecycle.inbox'::regclass::oid::int4)"};
 // What is said to a source while its backfill runs is for the backfill.
@@ -82,7 +82,7 @@ Entries read_entries(int limit, bool* turn) {
     MemoryContext caller = CurrentMemoryContext;
     pg::as_owner([&] {
         pg::open_spi();
-        *turn = is_armed.run() > 0 && take_turn.run() > 0;
+        *turn = customer::is_armed() && take_turn.run() > 0;
         if (*turn) {
             Datum arg = Int32GetDatum(limit);
             keep_entries(next_letters.run({&arg, 1}), caller, &entries);

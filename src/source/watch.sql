@@ -158,11 +158,11 @@ BEGIN
     FOREACH event IN ARRAY ARRAY['INSERT', 'UPDATE', 'DELETE'] LOOP
         IF event = 'UPDATE' THEN
             PERFORM lifecycle.watch_updates(source, number, relation, columns);
-            CONTINUE;
+        ELSE
+            EXECUTE format('CREATE TRIGGER %I AFTER %s ON %s REFERENCING %s FOR EACH STATEMENT EXECUTE FUNCTION lifecycle.capture(%L)',
+                           prefix || lower(event), event, relation, CASE event WHEN 'INSERT' THEN 'NEW TABLE AS arrived' ELSE 'OLD TABLE AS gone' END,
+                           source);
         END IF;
-        EXECUTE format('CREATE TRIGGER %I AFTER %s ON %s REFERENCING %s FOR EACH STATEMENT EXECUTE FUNCTION lifecycle.capture(%L)',
-                       prefix || lower(event), event, relation, CASE event WHEN 'INSERT' THEN 'NEW TABLE AS arrived' ELSE 'OLD TABLE AS gone' END,
-                       source);
     END LOOP;
     EXECUTE format('CREATE TRIGGER %I BEFORE TRUNCATE ON %s FOR EACH STATEMENT EXECUTE FUNCTION lifecycle.capture(%L)',
                    prefix || 'truncate', relation, source);
