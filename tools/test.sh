@@ -11,18 +11,24 @@ passed=0 failed=0
 count() { passed=$((passed + $1)); failed=$((failed + $2)); }
 heading() { printf '\n== %s\n' "$*"; }
 
+# Said once more at the very end, for whoever sees only that: a few lines about each stage that failed.
+remember() { { echo "failed: $1"; sed -n 1,20p; } >>"$logs/failures"; }
+
 # Counts lines of a log: those that match PASS, those that match FAIL; a stage that failed without a line counts as one.
 tally() {  # tally LOG STATUS PASS FAIL
     local ok not_ok
     ok=$(grep -cE "$3" "$1" || true)
     not_ok=$(grep -cE "$4" "$1" || true)
-    if [ "$2" != 0 ] && [ "$not_ok" = 0 ]; then not_ok=1; fi
+    if [ "$not_ok" != 0 ]; then grep -A 7 -E "$4" "$1" | remember "$(basename "$1")"
+    elif [ "$2" != 0 ]; then not_ok=1; tail -n 20 "$1" | remember "$(basename "$1")"
+    fi
     count "$ok" "$not_ok"
 }
 
 finish() {
     if [ -n "${cluster:-}" ]; then tools/cluster.sh drop "$cluster" || true; fi
     if [ -n "${work:-}" ]; then rm -rf "$work"; fi
+    if [ -s "${logs:-}/failures" ]; then printf '\n'; cat "$logs/failures"; fi
     printf '\n%d passed, %d failed\n' "$passed" "$failed"
     [ "$failed" = 0 ]
 }
@@ -71,8 +77,11 @@ run_regress() {  # run_regress STAGE PROGRAM INPUTDIR TESTS...
     mkdir -p "build/$stage"
     "$program" --bindir="$bindir" --inputdir="$input" --outputdir="build/$stage" --host="$cluster" --port=5432 \
         --user=postgres --dbname="lifecycle_$stage" "${@:4}" 2>&1 | tee "$logs/$stage" || status=1
-    if [ $status != 0 ]; then cat "build/$stage/regression.diffs" 2>/dev/null || true; fi
     tally "$logs/$stage" $status "$regress_pass" "$regress_fail"
+    if [ $status != 0 ] && [ -f "build/$stage/regression.diffs" ]; then
+        cat "build/$stage/regression.diffs"
+        remember "differences of $stage" <"build/$stage/regression.diffs"
+    fi
 }
 
 names() { local file; for file in "$@"; do basename "${file%.*}"; done; }
@@ -120,7 +129,7 @@ if wanted data && compgen -G 'test/data/*.sh' >/dev/null; then
     for file in test/data/*.sh; do
         name=$(basename "$file" .sh); status=0
         LIFECYCLE_DATA=${LIFECYCLE_DATA:-$root/../shared/data} bash "$file" >"$logs/$name" 2>&1 || status=1
-        if [ $status != 0 ]; then cat "$logs/$name"; count 0 1
+        if [ $status != 0 ]; then cat "$logs/$name"; count 0 1; tail -n 20 "$logs/$name" | remember "$name"
         elif grep -qi '^skipped' "$logs/$name"; then echo "$name: skipped"
         else echo "$name: ok"; count 1 0
         fi
