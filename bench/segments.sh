@@ -1,20 +1,26 @@
 #!/usr/bin/env bash
 # Segments and points: what a tick costs, and what they add to an order, beside what one would do by hand, all in one run on a scratch cluster.
 # README.md has the method and its limits.
+#   segments.sh [tick] [classify] [single] [latency]    without a name: all four
 . "$(dirname "$0")/../tools/lib.sh"
 
-SIZES=${SIZES:-10000 100000}       # customers; "100000 1000000 10000000" for the real thing
+SIZES=${SIZES:-50000 200000}       # customers; "100000 1000000 10000000" for the real thing
 DUE=${DUE:-10000}                  # of them, whom time moves to another segment at one instant
+TICKS=${TICKS:-5}                  # such instants, an hour apart
 ROUNDS=${ROUNDS:-3}
 DURATION=${DURATION:-5}            # of one pgbench run, in seconds
 CLIENTS=${CLIENTS:-8}
 LATENCIES=${LATENCIES:-20}
+IDLE=${IDLE:-60}                   # seconds in which nothing is due, after these
+
+asked=" ${*:-tick classify single latency} "
+wanted() { [[ $asked = *" $1 "* ]]; }
 
 need_postgres
 here=$root/bench
 cluster=$("$root/tools/cluster.sh" new <(cat <<-CONF
 	synchronous_commit = off
-	shared_buffers = 1GB
+	shared_buffers = $(awk '/^MemTotal/ { print int($2 / 4096) }' /proc/meminfo)MB
 	max_wal_size = 8GB
 	checkpoint_timeout = 1h
 	autovacuum = off
@@ -44,11 +50,11 @@ fresh() {  # database
     sql -d "$1" -c "CREATE TABLE orders (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, customer_id bigint, amount numeric(12,2), placed_at timestamptz)"
 }
 
-# Two orders for each customer; the last orders of the first $DUE are such that they fall at risk at one instant.
+# Two orders for each customer; the last orders of the first $DUE are such that they fall at risk at one instant, those of the next an hour later.
 orders_of() {  # database, customers
     sql -d "$1" -o /dev/null -c "SELECT setseed(0.42)" -c "INSERT INTO orders (customer_id, amount, placed_at)
         SELECT n, (5 + random() * 195)::numeric(12,2), CASE WHEN k = 1 THEN timestamptz '2030-01-01' - random() * interval '200 days'
-                                                            WHEN n <= $DUE THEN timestamptz '2030-06-01 13:00+00' - interval '60 days'
+                                                            WHEN n <= $DUE * $TICKS THEN timestamptz '2030-06-01 13:00+00' - interval '60 days' + (n - 1) / $DUE * interval '1 hour'
                                                             ELSE timestamptz '2030-06-01' - random() * interval '40 days' END
           FROM generate_series(1, $2) AS n, generate_series(1, 2) AS k ORDER BY 3"
 }
@@ -61,20 +67,21 @@ by_hand="SELECT customer_id, CASE WHEN last > t - interval '60 days' AND last > 
 a_segment="INSERT INTO lifecycle.segment (name, predicate) VALUES ('one', 'revenue > 150 AND last_order_at < now() - interval ''30 days''')"
 a_statement="CREATE TABLE one AS SELECT customer_id FROM orders, shop_clock GROUP BY customer_id, t HAVING sum(amount) > 150 AND max(placed_at) < t - interval '30 days'"
 at_noon="SET lifecycle.clock = '2030-06-01 12:00+00'"
-at_one="SET lifecycle.clock = '2030-06-01 13:00+00'"
 
 # pg_lifecycle, and what it is compared with: everything worked out anew from the orders.
 tick() {  # customers
-    local due
+    local due n
     fresh run
     sql -d run -o /dev/null -c "$at_noon" -f "$here/lifecycle.sql"
     PGOPTIONS="-c lifecycle.clock=2030-06-01T12:00Z" orders_of run "$1"
     sql -d run -c "VACUUM ANALYZE" -c CHECKPOINT
     due=$(sql -d run -c "SELECT count(*) FROM lifecycle.timer WHERE due_at <= '2030-06-01 13:00+00'")
     [ "$due" = "$DUE" ] || die "$due customers are due, not $DUE"
-    timed run "SELECT lifecycle.tick()" "$at_one" >>"$work/lifecycle"
-    [ "$(sql -d run -c "SELECT members FROM lifecycle.segment_size WHERE segment = 'at_risk'")" = "$DUE" ] || die "the tick has missed somebody"
-    timed run "$a_segment" "$at_one; SET lifecycle.redefine_at_once = $((2 * $1))" >>"$work/define"
+    for ((n = 1; n <= TICKS; ++n)); do
+        timed run "SELECT lifecycle.tick()" "SET lifecycle.clock = '2030-06-01 $((12 + n)):00+00'" >>"$work/lifecycle"
+        [ "$(sql -d run -c "SELECT members FROM lifecycle.segment_size WHERE segment = 'at_risk'")" = $((n * DUE)) ] || die "the tick has missed somebody"
+    done
+    timed run "$a_segment" "SET lifecycle.clock = '2030-06-01 $((12 + TICKS)):00+00'; SET lifecycle.redefine_at_once = $((2 * $1))" >>"$work/define"
     fresh hand
     orders_of hand "$1"
     sql -d hand -c "CREATE TABLE shop_clock AS SELECT timestamptz '2030-06-01 12:00+00' AS t" -c "CREATE MATERIALIZED VIEW seen AS $by_hand" \
@@ -115,10 +122,13 @@ report_ticks() {  # customers
     local what s
     printf '\n%s customers, %s of them due\n' "$1" "$DUE"
     for what in "lifecycle tick()" "refresh REFRESH MATERIALIZED VIEW CONCURRENTLY" "nightly UPDATE of what differs, from all orders"; do
+        [ -f "$work/${what%% *}" ] || continue
         s=$(median <"$work/${what%% *}")
-        awk -v name="${what#* }" -v s="$s" -v due="$DUE" 'BEGIN { printf "  %-42s %8.3f s   %7.1f us for each who moves\n", name, s, s / due * 1e6 }'
+        awk -v name="${what#* }" -v s="$s" -v due="$DUE" -v spread="$(sort -g "$work/${what%% *}" | sed -n '1p;$p' | paste -sd-)" \
+            'BEGIN { split(spread, ends, "-"); printf "  %-42s %8.3f s   %7.1f us for each who moves   %.3f-%.3f\n", name, s, s / due * 1e6, ends[1], ends[2] }'
     done
     for what in "define a new segment, defined" "statement the same once, by hand" "classify the playbook's segments, the first time" "by_hand the same memberships, by one statement"; do
+        [ -f "$work/${what%% *}" ] || continue
         s=$(median <"$work/${what%% *}")
         awk -v name="${what#* }" -v s="$s" -v all="$1" 'BEGIN { printf "  %-42s %8.3f s   %7.1f us for each customer\n", name, s, s / all * 1e6 }'
     done
@@ -161,17 +171,32 @@ latency() {
     done
 }
 
-for size in $SIZES; do
-    rm -f "$work"/*
-    for ((round = 1; round <= ROUNDS; ++round)); do tick "$size"; classify "$size"; done
-    report_ticks "$size"
-done
-for ((round = 1; round <= ROUNDS; ++round)); do
-    for name in bare playbook predicates points; do single "$name"; done
-done
-printf '\nSingle-row inserts, %s clients: transactions a second, and as a part of those without pg_lifecycle\n' "$CLIENTS"
-base=$(median <"$work/single.bare")
-for name in bare playbook predicates points; do
-    awk -v name="$name" -v tps="$(median <"$work/single.$name")" -v base="$base" 'BEGIN { printf "  %-12s %8.0f   %.2fx\n", name, tps, tps / base }'
-done
-latency | sort -g | awk '{ v[NR] = $1 } END { printf "\nDue to visible, by the worker: median %.1f ms, worst of %d %.1f ms\n", v[int((NR + 1) / 2)], NR, v[NR] }'
+if wanted tick || wanted classify; then
+    for size in $SIZES; do
+        rm -f "$work"/*
+        for ((round = 1; round <= ROUNDS; ++round)); do
+            if wanted tick; then tick "$size"; fi
+            if wanted classify; then classify "$size"; fi
+        done
+        report_ticks "$size"
+    done
+fi
+if wanted single; then
+    for ((round = 1; round <= ROUNDS; ++round)); do
+        for name in bare playbook predicates points; do single "$name"; done
+    done
+    printf '\nSingle-row inserts, %s clients: transactions a second, and as a part of those without pg_lifecycle\n' "$CLIENTS"
+    base=$(median <"$work/single.bare")
+    for name in bare playbook predicates points; do
+        awk -v name="$name" -v tps="$(median <"$work/single.$name")" -v base="$base" 'BEGIN { printf "  %-12s %8.0f   %.2fx\n", name, tps, tps / base }'
+    done
+fi
+if wanted latency; then
+    wake_ups="SELECT wake_ups FROM lifecycle.status"
+    latency | sort -g | awk '{ v[NR] = $1 } END {
+        printf "\nDue to visible, by the worker: median %.1f ms, 99th percentile %.1f ms, worst of %d %.1f ms\n", v[int((NR + 1) / 2)], v[int(NR * 0.99 + 0.5)], NR, v[NR] }'
+    before=$(sql -d run -c "$wake_ups")
+    sleep "$IDLE"
+    printf '  woken up %s times in %s s in which nothing was due; a nap lasts %s at most\n' \
+        $(($(sql -d run -c "$wake_ups") - before)) "$IDLE" "$(sql -d run -c "SHOW lifecycle.worker_nap")"
+fi
