@@ -48,6 +48,7 @@ enum Column : int {
     kCartId, kCartValue, kCartUpdatedAt, kPoints, kTier, kTierSince, kTierSpend, kLifecycle, kEngagement, kNextChangeAt,
     kSegmentIds, kSegmentSince, kAsOf, kLedgerAt, kNextFactAt, kEnrolmentDueAt, kOpenEnrolments, kTimerAt,
     kRecentSource, kRecentIds, kRecentAt, kRecentAmounts, kHasLog, kTouchedAt, kLoyaltyDueAt, kTierValidUntil, kTierMissing,
+    kLaterTimerAt,
     kColumns
 };
 inline constexpr int kDocumentedColumns = kSegmentIds;
@@ -153,7 +154,7 @@ struct Change {
 
     bool existed;           // there is a row, locked by this transaction
     ItemPointerData tid;
-    ItemPointerData timer;  // of its row in lifecycle.timer, if that is known
+    ItemPointerData timer;  // of its row in lifecycle.timer at timer_at, if that is known
     Row before;             // of an existing row
     Row after;              // what the stages make of it
     Instant now;            // the instant the customer is brought up to; never before `as_of`

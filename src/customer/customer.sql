@@ -91,6 +91,7 @@ CREATE TABLE lifecycle.customer (
     loyalty_due_at      timestamptz,
     tier_valid_until    timestamptz,
     tier_missing        numeric,
+    later_timer_at      timestamptz,
     CONSTRAINT customer_pkey PRIMARY KEY (customer_id)
 ) USING heap WITH (fillfactor = 60);
 CREATE INDEX customer_email_idx ON lifecycle.customer (email) WHERE email IS NOT NULL;
@@ -140,6 +141,7 @@ COMMENT ON COLUMN lifecycle.customer.next_fact_at IS 'Internal: time of the earl
 COMMENT ON COLUMN lifecycle.customer.enrolment_due_at IS 'Internal: when the next step of an enrolment is due';
 COMMENT ON COLUMN lifecycle.customer.open_enrolments IS 'Internal: number of enrolments that have not ended';
 COMMENT ON COLUMN lifecycle.customer.timer_at IS 'Internal: due_at of this customer''s row in lifecycle.timer';
+COMMENT ON COLUMN lifecycle.customer.later_timer_at IS 'Internal: due_at of another row there, from before something earlier came in between';
 
 COMMENT ON COLUMN lifecycle.customer.recent_source IS 'Internal: the source of the orders in recent_ids; read lifecycle.purchase';
 COMMENT ON COLUMN lifecycle.customer.recent_ids IS 'Internal: the latest orders, before they move to the purchase ledger together';
@@ -228,6 +230,6 @@ CREATE TABLE lifecycle.timer (
     customer_id text COLLATE "C" NOT NULL,
     CONSTRAINT timer_pkey PRIMARY KEY (due_at, customer_id)
 ) USING heap;
-COMMENT ON TABLE lifecycle.timer IS 'Internal: when to look at which customer again. A timer may fire too early, never too late: it is moved only when the new instant is earlier';
+COMMENT ON TABLE lifecycle.timer IS 'Internal: when to look at which customer again. A timer may fire too early, never too late: it is left alone unless the new instant is earlier. Then it stays for later';
 COMMENT ON COLUMN lifecycle.timer.customer_id IS 'The customer';
 COMMENT ON COLUMN lifecycle.timer.due_at IS 'When to look';

@@ -1,6 +1,7 @@
 #include "customer/store.hpp"
 
 #include <algorithm>
+#include <utility>
 
 #include "customer/erased.hpp"
 #include "customer/merged.hpp"
@@ -30,12 +31,14 @@ pg::Statement create_and_lock{
     .types = {TEXTARRAYOID}};
 pg::Statement first_timer{.sql = "SELECT t.due_at FROM lifecycle.timer AS t ORDER BY t.due_at LIMIT 1"};
 pg::Statement postpone{
-    .sql = "WITH first AS (SELECT t.customer_id, t.due_at FROM lifecycle.timer AS t JOIN lifecycle.customer AS c USING (customer_id)"
+    .sql = "WITH first AS (SELECT c.customer_id, t.due_at, c.timer_at, c.later_timer_at"
+           "                 FROM lifecycle.timer AS t JOIN lifecycle.customer AS c USING (customer_id)"
            "                WHERE t.due_at <= $1 ORDER BY t.due_at LIMIT 1 FOR UPDATE OF c SKIP LOCKED),"
-           "      moved AS (UPDATE lifecycle.customer AS c SET timer_at = $1 + interval '1 hour' FROM first"
-           "                 WHERE c.customer_id = first.customer_id)"
-           " UPDATE lifecycle.timer AS t SET due_at = $1 + interval '1 hour' FROM first"
-           "  WHERE (t.due_at, t.customer_id) = (first.due_at, first.customer_id)",
+           "      gone AS (DELETE FROM lifecycle.timer AS t USING first AS f"
+           "                WHERE t.customer_id = f.customer_id AND t.due_at IN (f.due_at, f.timer_at, f.later_timer_at) RETURNING t.customer_id),"
+           "      moved AS (UPDATE lifecycle.customer AS c SET timer_at = $1 + interval '1 hour', later_timer_at = NULL FROM first AS f"
+           "                 WHERE c.customer_id = f.customer_id)"
+           " INSERT INTO lifecycle.timer (due_at, customer_id) SELECT DISTINCT $1 + interval '1 hour', g.customer_id FROM gone AS g",
     .types = {TIMESTAMPTZOID}};
 pg::Statement next_ids{
     .sql = "SELECT c.customer_id FROM lifecycle.customer AS c WHERE c.customer_id > $1 ORDER BY c.customer_id LIMIT $2",
@@ -174,22 +177,34 @@ struct Timers {
     pg::TableWriter* rows = nullptr;
     Instant earliest = rules::kNever;
 
-    // A timer that lies earlier than needed is left alone unless it has run out: moving it costs more than looking in vain.
+    // A timer that lies earlier than needed is left alone unless it has run out: moving it costs more than looking in vain. One that lies later
+    // stays where it is, too, and is the customer's again when what has come in between is over. Of more than two the middle one goes.
     void arm(Change& change) {
         Row& row = change.after;
         Instant due = Min(row.instant(kNextChangeAt, rules::kNever), row.instant(kEnrolmentDueAt, rules::kNever));
         Instant armed = row.instant(kTimerAt, rules::kNever);
         if (due >= armed && armed > change.now) return;
-        if (armed != rules::kNever) remove(change, armed);
-        if (due != rules::kNever) fresh.push({due, fresh.size, row.values[kCustomerId]});
+        Instant later = row.instant(kLaterTimerAt, rules::kNever);
+        if (later <= change.now) remove(change, std::exchange(later, rules::kNever));  // both have run out
+        if (armed > change.now && later == rules::kNever) {
+            later = armed;
+        } else if (armed != rules::kNever) {
+            remove(change, armed);
+        }
+        if (later <= due) {
+            due = std::exchange(later, rules::kNever);
+        } else {
+            fresh.push({due, fresh.size, row.values[kCustomerId]});
+        }
         row.set_instant(kTimerAt, due);
+        row.set_instant(kLaterTimerAt, later);
         earliest = Min(earliest, due);
     }
 
     void remove(Change& change, Instant armed) {
         open();
         Datum key[] = {TimestampTzGetDatum(armed), change.after.values[kCustomerId]};
-        // Where it lies is known if it is this timer that has run out.
+        // Where it lies is known if it is this timer that was met when it ran out.
         if (ItemPointerIsValid(&change.timer) && pg::remove_same(rows, &change.timer, key)) return;
         ItemPointerData tid;
         if (pg::find(rows, key, &tid)) pg::remove(rows, &tid);
@@ -284,6 +299,15 @@ void lock_from(Instant now, int limit, const Position& after, pg::Array<Due>* du
     UnregisterSnapshot(snapshot);
 }
 
+// Sorted by customer; whose other timer has run out, too, is there once, with the one that the row speaks of.
+std::span<Due> once_each(pg::Array<Due>& due) {
+    std::sort(due.begin(), due.end(), [](const Due& a, const Due& b) {
+        return a.customer != b.customer ? a.customer < b.customer : ItemPointerIsValid(&a.timer) > ItemPointerIsValid(&b.timer);
+    });
+    Due* end = std::unique(due.begin(), due.end(), [](const Due& a, const Due& b) { return a.customer == b.customer; });
+    return {due.begin(), end};
+}
+
 }  // namespace
 
 std::span<Due> lock_due(Instant now, int limit, Position* after) {
@@ -296,8 +320,7 @@ std::span<Due> lock_due(Instant now, int limit, Position* after) {
     after->customer.clear();
     if (due.empty()) return {};
     for (char c : due[due.size - 1].customer) after->customer.push(c);
-    std::sort(due.begin(), due.end(), [](const Due& a, const Due& b) { return a.customer < b.customer; });
-    return due.span();
+    return once_each(due);
 }
 
 pg::TableWriter* load(Batch batch, std::span<const Due> due) {

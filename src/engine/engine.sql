@@ -114,7 +114,7 @@ CREATE FUNCTION lifecycle.wake_enrolments() RETURNS trigger
     AS $$
 BEGIN
     WITH waiting AS (
-        SELECT c.customer_id, c.timer_at
+        SELECT c.customer_id, c.timer_at, c.later_timer_at
           FROM lifecycle.customer AS c
          WHERE c.customer_id IN (SELECT e.customer_id FROM lifecycle.enrolment AS e
                                   WHERE e.scenario = OLD.name AND e.status = 'active')
@@ -126,9 +126,9 @@ BEGIN
     armed AS (
         INSERT INTO lifecycle.timer (due_at, customer_id)
             SELECT lifecycle.now(), w.customer_id FROM waiting AS w
-             WHERE w.timer_at IS DISTINCT FROM lifecycle.now())
+             WHERE w.timer_at IS DISTINCT FROM lifecycle.now() AND w.later_timer_at IS DISTINCT FROM lifecycle.now())
     UPDATE lifecycle.customer AS c
-       SET enrolment_due_at = lifecycle.now(), timer_at = lifecycle.now()
+       SET enrolment_due_at = lifecycle.now(), timer_at = lifecycle.now(), later_timer_at = nullif(c.later_timer_at, lifecycle.now())
       FROM waiting AS w
      WHERE c.customer_id = w.customer_id;
     RETURN NULL;

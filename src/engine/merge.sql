@@ -191,7 +191,8 @@ BEGIN
                      ORDER BY l.channel, coalesce(l.since, l.changed_at) DESC, l.status = 'granted', l.status) AS l) AS s
      WHERE c.customer_id = stays AND g.customer_id = gone;
 
-    DELETE FROM lifecycle.timer AS t USING lifecycle.customer AS c WHERE c.customer_id = gone AND (t.due_at, t.customer_id) = (c.timer_at, gone);
+    DELETE FROM lifecycle.timer AS t USING lifecycle.customer AS c
+     WHERE c.customer_id = gone AND t.customer_id = gone AND t.due_at IN (c.timer_at, c.later_timer_at);
     WITH left_behind AS (DELETE FROM lifecycle.segment_member AS m WHERE m.customer_id = gone RETURNING m.segment)
     INSERT INTO lifecycle.segment_delta (segment, members) SELECT l.segment, -1 FROM left_behind AS l;
     DELETE FROM lifecycle.segment_past AS p WHERE p.customer_id = gone;

@@ -59,9 +59,13 @@ void note_entry(Finger& f, Page page, OffsetNumber entry) {
 }
 
 // Where the rows with this key lie. Nothing stays locked: the rows are looked at with a snapshot that does not see what may come to lie there.
-void look_up(Finger& f, Datum key) {
+void look_up(Finger& f, std::span<const Datum> key) {
     f.found.clear();
-    f.key->scankeys[0].sk_argument = key;
+    f.key->keysz = static_cast<int>(key.size());
+    for (size_t i = 0; i < key.size(); ++i) {
+        f.key->scankeys[i].sk_argument = key[i];
+        f.key->scankeys[i].sk_flags &= ~SK_ISNULL;
+    }
     pgstat_count_index_scan(f.index);
     Buffer buffer = find_leaf(f);
     if (buffer == InvalidBuffer) {
@@ -93,21 +97,28 @@ void look_up(Finger& f, Datum key) {
 Finger point(TableWriter* table, Snapshot snapshot) {
     Relation index = primary_key_of(table);
     BTScanInsert key = _bt_mkscankey(index, nullptr);
-    key->keysz = 1;
     key->anynullkeys = false;
-    key->scankeys[0].sk_flags &= ~SK_ISNULL;
     return {table, index, snapshot, key, InvalidBlockNumber, InvalidOffsetNumber, {}};
 }
 
-void read_rows(Finger& f, Datum key, Array<HeapTuple>* rows) {
+bool find_row(Finger& f, std::span<const Datum> key, ItemPointer tid) {
     look_up(f, key);
+    for (const ItemPointerData& head : f.found) {
+        *tid = head;
+        if (find_version(f.table->relation, tid, f.snapshot)) return true;
+    }
+    return false;
+}
+
+void read_rows(Finger& f, Datum key, Array<HeapTuple>* rows) {
+    look_up(f, {&key, 1});
     for (const ItemPointerData& tid : f.found) {
         if (HeapTuple row = read_version(f.table->relation, tid, f.snapshot)) rows->push(row);
     }
 }
 
 HeapTuple lock_unless_held(Finger& f, Datum key) {
-    look_up(f, key);
+    look_up(f, {&key, 1});
     TableWriter* w = f.table;
     if (w->found == nullptr) w->found = table_slot_create(w->relation, nullptr);
     for (ItemPointerData tid : f.found) {

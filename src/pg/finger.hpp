@@ -18,6 +18,9 @@ struct Finger {
 
 Finger point(TableWriter* table, Snapshot snapshot);
 
+// The head of the row with this key, of the first columns of the primary key, as the snapshot sees it. False: there is none.
+bool find_row(Finger& finger, std::span<const Datum> key, ItemPointer tid);
+
 // Copies of the rows with this key, as the snapshot sees them, are added to `rows`.
 void read_rows(Finger& finger, Datum key, Array<HeapTuple>* rows);
 

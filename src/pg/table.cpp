@@ -215,34 +215,10 @@ Relation primary_key_of(TableWriter* w) {
     return w->indexes[w->primary_key];
 }
 
-namespace {
-
-bool find(TableWriter* w, std::span<const Datum> key, Snapshot snapshot, ItemPointer tid) {
-    ScanKeyData keys[3];
-    Relation index = primary_key_of(w);
-    for (int i = 0; i < static_cast<int>(key.size()); ++i) {
-        bool time = TupleDescAttr(RelationGetDescr(index), i)->atttypid == TIMESTAMPTZOID;
-        ScanKeyInit(&keys[i], static_cast<AttrNumber>(i + 1), BTEqualStrategyNumber, time ? F_TIMESTAMPTZ_EQ : F_TEXTEQ, key[static_cast<size_t>(i)]);
-        keys[i].sk_collation = index->rd_indcollation[i];
-    }
-    IndexScanDesc scan = begin_index_scan(w->relation, index, snapshot, static_cast<int>(key.size()));
-    index_rescan(scan, keys, static_cast<int>(key.size()), nullptr, 0);
-    bool found = false;
-    while (!found) {
-        ItemPointer next = index_getnext_tid(scan, ForwardScanDirection);
-        if (next == nullptr) break;
-        *tid = *next;
-        found = find_version(w->relation, tid, snapshot);
-    }
-    index_endscan(scan);
-    return found;
-}
-
-}  // namespace
-
 bool find(TableWriter* w, std::span<const Datum> key, ItemPointer tid) {
     Snapshot snapshot = RegisterSnapshot(present());
-    bool found = find(w, key, snapshot, tid);
+    Finger finger = point(w, snapshot);
+    bool found = find_row(finger, key, tid);
     UnregisterSnapshot(snapshot);
     return found;
 }
@@ -259,8 +235,9 @@ Array<HeapTuple> rows_of(TableWriter* w, std::span<const Datum> first) {
 HeapTuple find_and_lock(TableWriter* w, Datum key) {
     if (w->found == nullptr) w->found = table_slot_create(w->relation, nullptr);
     Snapshot snapshot = RegisterSnapshot(present());
+    Finger finger = point(w, snapshot);
     ItemPointerData tid;
-    if (!find(w, {&key, 1}, snapshot, &tid)) {
+    if (!find_row(finger, {&key, 1}, &tid)) {
         UnregisterSnapshot(snapshot);
         return nullptr;
     }

@@ -39,7 +39,7 @@ CREATE FUNCTION lifecycle.members(segment text) RETURNS TABLE (customer_id text,
     AS $$
     WITH due AS MATERIALIZED (
         SELECT c.customer_id
-          FROM lifecycle.timer AS t JOIN lifecycle.customer AS c USING (customer_id)
+          FROM lifecycle.timer AS t JOIN lifecycle.customer AS c ON (c.timer_at, c.customer_id) = (t.due_at, t.customer_id)
          WHERE t.due_at <= lifecycle.now() AND c.next_change_at <= lifecycle.now())
     SELECT m.customer_id, m.entered_at
       FROM lifecycle.segment_member AS m

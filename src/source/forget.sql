@@ -196,7 +196,7 @@ BEGIN
     PERFORM lifecycle.uncount_baskets(ids);
     PERFORM lifecycle.forget_owner(ids, orders);
     DELETE FROM lifecycle.timer AS t USING lifecycle.customer AS c
-     WHERE c.customer_id = ANY (ids) AND (t.due_at, t.customer_id) = (c.timer_at, c.customer_id);
+     WHERE c.customer_id = ANY (ids) AND t.customer_id = c.customer_id AND t.due_at IN (c.timer_at, c.later_timer_at);
     WITH gone AS (DELETE FROM lifecycle.segment_member AS m WHERE m.customer_id = ANY (ids) RETURNING m.segment)
     INSERT INTO lifecycle.segment_delta (segment, members) SELECT g.segment, -1 FROM gone AS g;
     GET DIAGNOSTICS rows = ROW_COUNT;

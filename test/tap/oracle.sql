@@ -201,10 +201,10 @@ CREATE FUNCTION oracle.contradictions(clock timestamptz) RETURNS TABLE (customer
         ON (d.customer_id, d.scenario, d.anchor, d.position) = (o.customer_id, o.scenario, o.anchor, o.step)
      WHERE o.customer_id IS NULL OR d.customer_id IS NULL
     UNION ALL
-    SELECT c.customer_id, 'timer', format('in the row %s, in lifecycle.timer %s', c.timer_at, t.timers)
+    SELECT c.customer_id, 'timer', format('in the row %s and %s, in lifecycle.timer %s', c.timer_at, c.later_timer_at, t.timers)
       FROM lifecycle.customer AS c
-      LEFT JOIN (SELECT t.customer_id, string_agg(t.due_at::text, ', ') AS timers FROM lifecycle.timer AS t GROUP BY 1) AS t USING (customer_id)
-     WHERE c.timer_at::text IS DISTINCT FROM t.timers
+      LEFT JOIN (SELECT t.customer_id, string_agg(t.due_at::text, ', ' ORDER BY t.due_at) AS timers FROM lifecycle.timer AS t GROUP BY 1) AS t USING (customer_id)
+     WHERE nullif(concat_ws(', ', c.timer_at, c.later_timer_at), '') IS DISTINCT FROM t.timers OR c.later_timer_at <= c.timer_at
     UNION ALL
     SELECT c.customer_id, 'timer too late', format('%s for %s', c.timer_at, least(c.next_change_at, c.enrolment_due_at))
       FROM lifecycle.customer AS c WHERE coalesce(c.timer_at, 'infinity') > least(c.next_change_at, c.enrolment_due_at)
