@@ -145,9 +145,10 @@ void load_open(Work& work, Batch batch) {
         work.enrolments.push(e);
     }
     // By bytes, whatever the collation of the index.
-    std::sort(work.enrolments.begin() + loaded, work.enrolments.end(), [](const Enrolment& x, const Enrolment& y) {
+    auto before = [](const Enrolment& x, const Enrolment& y) {
         return std::tuple{x.change, pg::view(x.scenario_name), pg::view(x.anchor)} < std::tuple{y.change, pg::view(y.scenario_name), pg::view(y.anchor)};
-    });
+    };
+    if (!std::is_sorted(work.enrolments.begin() + loaded, work.enrolments.end(), before)) std::sort(work.enrolments.begin() + loaded, work.enrolments.end(), before);
     for (Enrolment& e : work.enrolments) {
         if (!e.fresh) e.scenario = in_version(pg::view(e.scenario_name), e.version);
     }
@@ -242,7 +243,8 @@ std::span<Enrolment*> by_turn(Work& work) {
     auto key = [](const Enrolment* e) {
         return std::tuple{e->change, e->scenario == nullptr ? 0 : -e->scenario->priority, e->fresh ? e->anchor_at : e->next_due, pg::view(e->scenario_name), pg::view(e->anchor)};
     };
-    std::sort(turns.begin(), turns.end(), [&](const Enrolment* a, const Enrolment* b) { return key(a) < key(b); });
+    auto before = [&](const Enrolment* a, const Enrolment* b) { return key(a) < key(b); };
+    if (!std::is_sorted(turns.begin(), turns.end(), before)) std::sort(turns.begin(), turns.end(), before);
     return turns;
 }
 
