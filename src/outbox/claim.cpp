@@ -162,9 +162,7 @@ void pick_of_channel(Datum channel, int64 wanted, Parts& parts, Harvest& harvest
     pg::Rows* waiting[kPartsThatWait];
     for (int i = 0; i < kPartsThatWait; ++i) waiting[i] = parts.waiting(part_that_waits(i));
     constexpr AttrNumber kIndex[] = {kChannel + 1, kPriority + 1, kDueAt + 1};
-    const pg::Condition conditions[] = {{1, BTEqualStrategyNumber, F_TEXTEQ, channel},
-                                        {3, BTLessEqualStrategyNumber, F_TIMESTAMPTZ_LE, TimestampTzGetDatum(harvest.clock)}};
-    pg::pick({waiting, kIndex, conditions, is_free, goes_first, take_picked, &harvest}, wanted);
+    pg::pick({waiting, kIndex, channel, harvest.clock, is_free, goes_first, take_picked, &harvest}, wanted);
 }
 
 bool goes_before(const Picked& a, const Picked& b) {
