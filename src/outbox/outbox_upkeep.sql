@@ -91,6 +91,7 @@ DECLARE
     here int4 := lifecycle.current_part();
     relation regclass;
     emptied int := 0;
+    waiting bigint;
     message lifecycle.outbox;
 BEGIN
     FOR k IN 0 .. 3 LOOP
@@ -98,7 +99,9 @@ BEGIN
         relation := format('lifecycle.outbox_%s', k)::regclass;
         CONTINUE WHEN pg_relation_size(relation) < 1048576;  -- too little to be in anybody's way
         -- A few stragglers move on; many (a backlog, a night's quiet) stay, and the part with them.
-        IF (SELECT count(*) FROM (SELECT FROM lifecycle.outbox AS o WHERE o.part = k LIMIT 1001) AS few) <= 1000 THEN
+        waiting := (SELECT count(*) FROM (SELECT FROM lifecycle.outbox AS o WHERE o.part = k LIMIT 1001) AS few);
+        CONTINUE WHEN waiting > 1000;
+        IF waiting > 0 THEN
             FOR message IN
                 WITH stragglers AS MATERIALIZED (
                     SELECT o.message_id, o.customer_id FROM lifecycle.outbox AS o
@@ -110,8 +113,8 @@ BEGIN
                 message.part := here;
                 INSERT INTO lifecycle.outbox SELECT (message).*;
             END LOOP;
+            CONTINUE WHEN EXISTS (SELECT FROM lifecycle.outbox AS o WHERE o.part = k);
         END IF;
-        CONTINUE WHEN EXISTS (SELECT FROM lifecycle.outbox AS o WHERE o.part = k);
         BEGIN
             EXECUTE format('LOCK TABLE ONLY %s IN ACCESS EXCLUSIVE MODE', relation);
             IF NOT EXISTS (SELECT FROM lifecycle.outbox AS o WHERE o.part = k) THEN
