@@ -7,6 +7,7 @@
 #include "pg/catalog.hpp"
 #include "pg/clock.hpp"
 #include "pg/fault.hpp"
+#include "pg/finger.hpp"
 #include "pg/statement.hpp"
 #include "pg/table.hpp"
 #include "rules/arms.hpp"
@@ -45,12 +46,15 @@ std::span<bool> begun_before(Work& work) {
     pg::Array<Datum> customers, scenarios, anchors;
     pg::Array<size_t> asked;
     open_rows(work);
+    Snapshot snapshot = RegisterSnapshot(pg::present());
+    pg::Finger finger = pg::point(work.rows, snapshot);
     for (size_t i = 0; i < work.enrolments.size; ++i) {
         const Enrolment& e = work.enrolments[i];
+        if (!e.change->existed) continue;  // nothing has begun for who is new
         Datum key[] = {e.change->after.values[kCustomerId], e.scenario_name, e.anchor};
         if (e.scenario->reentry == Reentry::once_per_anchor || e.scenario->reentry == Reentry::always) {
             ItemPointerData tid;
-            known[i] = pg::find(work.rows, key, &tid);  // without a statement: an order may start it
+            known[i] = pg::find_row(finger, key, &tid);  // without a statement: an order may start it
             continue;
         }
         customers.push(key[0]);
@@ -58,6 +62,7 @@ std::span<bool> begun_before(Work& work) {
         anchors.push(key[2]);
         asked.push(i);
     }
+    UnregisterSnapshot(snapshot);
     if (asked.empty()) return known;
     Datum args[] = {pg::text_array(customers.span()), pg::text_array(scenarios.span()), pg::text_array(anchors.span())};
     uint64 rows = read_known.run(args);
