@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Segments and points: what a tick costs, and what they add to an order, beside what one would do by hand, all in one run on a scratch cluster.
 # README.md has the method and its limits.
-#   segments.sh [tick] [classify] [single] [latency]    without a name: all four
+#   segments.sh [tick] [define] [classify] [single] [latency]    without a name: all five
 . "$(dirname "$0")/../tools/lib.sh"
 
 SIZES=${SIZES:-50000 200000}       # customers; "100000 1000000 10000000" for the real thing
@@ -13,14 +13,14 @@ CLIENTS=${CLIENTS:-8}
 LATENCIES=${LATENCIES:-20}
 IDLE=${IDLE:-60}                   # seconds in which nothing is due, after these
 
-asked=" ${*:-tick classify single latency} "
+asked=" ${*:-tick define classify single latency} "
 wanted() { [[ $asked = *" $1 "* ]]; }
 
 need_postgres
 here=$root/bench
 cluster=$("$root/tools/cluster.sh" new <(cat <<-CONF
 	synchronous_commit = off
-	shared_buffers = $(awk '/^MemTotal/ { print int($2 / 4096) }' /proc/meminfo)MB
+	shared_buffers = $(awk '/^MemTotal/ { print int($2 / 2048) }' /proc/meminfo)MB
 	max_wal_size = 8GB
 	checkpoint_timeout = 1h
 	autovacuum = off
@@ -68,20 +68,39 @@ a_segment="INSERT INTO lifecycle.segment (name, predicate) VALUES ('one', 'reven
 a_statement="CREATE TABLE one AS SELECT customer_id FROM orders, shop_clock GROUP BY customer_id, t HAVING sum(amount) > 150 AND max(placed_at) < t - interval '30 days'"
 at_noon="SET lifecycle.clock = '2030-06-01 12:00+00'"
 
+# A worker's process has met all pages sooner or later: what it costs to map them into a process is paid once.
+read_all="SET enable_indexscan = off; SET enable_bitmapscan = off;
+    SELECT count(*) FROM (SELECT FROM lifecycle.customer OFFSET 0) AS x; SELECT count(*) FROM (SELECT FROM lifecycle.timer OFFSET 0) AS x;
+    SELECT count(*) FROM (SELECT FROM lifecycle.segment_member OFFSET 0) AS x; RESET ALL; SET enable_seqscan = off; SET enable_bitmapscan = off;
+    SELECT count(*) FROM (SELECT FROM lifecycle.customer ORDER BY customer_id OFFSET 0) AS x; SELECT count(*) FROM (SELECT FROM lifecycle.timer ORDER BY due_at OFFSET 0) AS x;
+    SELECT count(*) FROM (SELECT FROM lifecycle.segment_member ORDER BY segment OFFSET 0) AS x; RESET ALL"
+
+# Seconds of the ticks from one instant to another, in one session.
+ticks() {  # first, last, before them
+    local n
+    { echo "SET max_parallel_workers_per_gather = 0; $3;"
+      for ((n = $1; n <= $2; ++n)); do
+          cat <<-SQL
+		SET lifecycle.clock = '2030-06-01 $((12 + n)):00+00';
+		SELECT clock_timestamp() AS begun \gset
+		SELECT lifecycle.tick();
+		SELECT 'took ' || extract(epoch FROM clock_timestamp() - :'begun'::timestamptz);
+		SQL
+      done; } | sql -d run | sed -n 's/^took //p'
+}
+
 # pg_lifecycle, and what it is compared with: everything worked out anew from the orders.
 tick() {  # customers
-    local due n
+    local due
     fresh run
     sql -d run -o /dev/null -c "$at_noon" -f "$here/lifecycle.sql"
     PGOPTIONS="-c lifecycle.clock=2030-06-01T12:00Z" orders_of run "$1"
     sql -d run -c "VACUUM ANALYZE" -c CHECKPOINT
     due=$(sql -d run -c "SELECT count(*) FROM lifecycle.timer WHERE due_at <= '2030-06-01 13:00+00'")
     [ "$due" = "$DUE" ] || die "$due customers are due, not $DUE"
-    for ((n = 1; n <= TICKS; ++n)); do
-        timed run "SELECT lifecycle.tick()" "SET lifecycle.clock = '2030-06-01 $((12 + n)):00+00'" >>"$work/lifecycle"
-        [ "$(sql -d run -c "SELECT members FROM lifecycle.segment_size WHERE segment = 'at_risk'")" = $((n * DUE)) ] || die "the tick has missed somebody"
-    done
-    timed run "$a_segment" "SET lifecycle.clock = '2030-06-01 $((12 + TICKS)):00+00'; SET lifecycle.redefine_at_once = $((2 * $1))" >>"$work/define"
+    ticks 1 1 "SELECT 1" >>"$work/first"
+    ticks 2 "$TICKS" "$read_all" >>"$work/lifecycle"
+    [ "$(sql -d run -c "SELECT members FROM lifecycle.segment_size WHERE segment = 'at_risk'")" = $((TICKS * DUE)) ] || die "the ticks have missed somebody"
     fresh hand
     orders_of hand "$1"
     sql -d hand -c "CREATE TABLE shop_clock AS SELECT timestamptz '2030-06-01 12:00+00' AS t" -c "CREATE MATERIALIZED VIEW seen AS $by_hand" \
@@ -89,7 +108,10 @@ tick() {  # customers
         -c "UPDATE shop_clock SET t = '2030-06-01 13:00+00'" -c "VACUUM ANALYZE" -c CHECKPOINT
     timed hand "REFRESH MATERIALIZED VIEW CONCURRENTLY seen" "SELECT 1" >>"$work/refresh"
     timed hand "UPDATE member AS m SET segment = s.segment FROM ($by_hand) AS s WHERE s.customer_id = m.customer_id AND s.segment <> m.segment" "SELECT 1" >>"$work/nightly"
-    timed hand "$a_statement" "SELECT 1" >>"$work/statement"
+    if wanted define; then
+        timed run "$a_segment" "SET lifecycle.clock = '2030-06-01 $((12 + TICKS)):00+00'; SET lifecycle.redefine_at_once = $((2 * $1))" >>"$work/define"
+        timed hand "$a_statement" "SELECT 1" >>"$work/statement"
+    fi
 }
 
 # All customers into all segments of the playbook for the first time, against one statement from the orders, five for each customer.
@@ -121,16 +143,16 @@ classify() {  # customers
 report_ticks() {  # customers
     local what s
     printf '\n%s customers, %s of them due\n' "$1" "$DUE"
-    for what in "lifecycle tick()" "refresh REFRESH MATERIALIZED VIEW CONCURRENTLY" "nightly UPDATE of what differs, from all orders"; do
+    for what in "first tick(), in a session that has just begun" "lifecycle tick(), in one that has met the tables before" "refresh REFRESH MATERIALIZED VIEW CONCURRENTLY" "nightly UPDATE of what differs, from all orders"; do
         [ -f "$work/${what%% *}" ] || continue
         s=$(median <"$work/${what%% *}")
         awk -v name="${what#* }" -v s="$s" -v due="$DUE" -v spread="$(sort -g "$work/${what%% *}" | sed -n '1p;$p' | paste -sd-)" \
-            'BEGIN { split(spread, ends, "-"); printf "  %-42s %8.3f s   %7.1f us for each who moves   %.3f-%.3f\n", name, s, s / due * 1e6, ends[1], ends[2] }'
+            'BEGIN { split(spread, ends, "-"); printf "  %-48s %8.3f s   %7.1f us for each who moves   %.3f-%.3f\n", name, s, s / due * 1e6, ends[1], ends[2] }'
     done
     for what in "define a new segment, defined" "statement the same once, by hand" "classify the playbook's segments, the first time" "by_hand the same memberships, by one statement"; do
         [ -f "$work/${what%% *}" ] || continue
         s=$(median <"$work/${what%% *}")
-        awk -v name="${what#* }" -v s="$s" -v all="$1" 'BEGIN { printf "  %-42s %8.3f s   %7.1f us for each customer\n", name, s, s / all * 1e6 }'
+        awk -v name="${what#* }" -v s="$s" -v all="$1" 'BEGIN { printf "  %-48s %8.3f s   %7.1f us for each customer\n", name, s, s / all * 1e6 }'
     done
 }
 
@@ -171,11 +193,11 @@ latency() {
     done
 }
 
-if wanted tick || wanted classify; then
+if wanted tick || wanted define || wanted classify; then
     for size in $SIZES; do
         rm -f "$work"/*
         for ((round = 1; round <= ROUNDS; ++round)); do
-            if wanted tick; then tick "$size"; fi
+            if wanted tick || wanted define; then tick "$size"; fi
             if wanted classify; then classify "$size"; fi
         done
         report_ticks "$size"
