@@ -20,7 +20,7 @@ namespace {
 
 pg::Statement take{
     .sql = "WITH chosen AS MATERIALIZED (SELECT n.ctid AS tid FROM lifecycle.sent_note AS n"
-           "   WHERE coalesce(n.not_before <= $1, true) AND lifecycle.is_armed() LIMIT $2 FOR UPDATE SKIP LOCKED),"
+           "   WHERE coalesce(n.not_before <= $1, true) AND (SELECT lifecycle.is_armed()) LIMIT $2 FOR UPDATE SKIP LOCKED),"
            " taken AS MATERIALIZED (DELETE FROM lifecycle.sent_note AS n WHERE n.ctid = ANY (ARRAY(SELECT s.tid FROM chosen AS s))"
            "   RETURNING n.part, n.message_ids)" SENT_MESSAGES " ORDER BY o.customer_id, o.sent_at, o.message_id",
     .types = {TIMESTAMPTZOID, INT4OID}};
