@@ -34,13 +34,21 @@ void startup() {
     LWLockRelease(AddinShmemInitLock);
 }
 
+// A worker that is at work looks once more before it sleeps if something is due by then. It is told when the rest is due instead, or with mailers
+// that acknowledge all the time it would never get to sleep.
+bool tell_when(WorkerSlot* slot) {
+    if (!slot->at_work || due_at_commit <= GetCurrentTimestamp()) return false;
+    slot->asked_for = Min(slot->asked_for, due_at_commit);
+    return true;
+}
+
 // Nothing in here may fail: an error while a transaction commits brings the whole server down.
 void notify_workers() {
     int latch_owner = -1;
     int launcher = -1;
-    LWLockAcquire(state->lock, LW_SHARED);
+    LWLockAcquire(state->lock, LW_EXCLUSIVE);
     WorkerSlot* slot = find_slot(MyDatabaseId);
-    if (due_at_commit != rules::kNever && slot != nullptr && due_at_commit < slot->sleeps_until) latch_owner = slot->latch_owner;
+    if (due_at_commit != rules::kNever && slot != nullptr && due_at_commit < slot->sleeps_until && !tell_when(slot)) latch_owner = slot->latch_owner;
     if (launcher_at_commit || (slot == nullptr && due_at_commit != rules::kNever)) launcher = state->launcher_latch_owner;
     LWLockRelease(state->lock);
     wake(latch_owner);

@@ -15,7 +15,9 @@ struct WorkerSlot {
     int backfill_pid;     // of the backfill worker; 0: none
     bool wanted;          // the launcher is to start it
     int latch_owner;      // the PGPROC number whose latch wakes it, -1: none
-    TimestampTz sleeps_until;
+    TimestampTz sleeps_until;  // kNever: it is at work, or nothing is ever due
+    bool at_work;
+    TimestampTz asked_for;  // while it is at work: what was committed meanwhile is not due earlier than this
     TimestampTz started_at;
     TimestampTz last_tick_at;
     uint64 ticks;

@@ -36,6 +36,7 @@ bool take_slot() {
         slot->wanted = true;
         slot->latch_owner = pg::my_process_number();
         slot->sleeps_until = rules::kNever;
+        slot->at_work = false;
         slot->started_at = GetCurrentTimestamp();
     }
     LWLockRelease(pg::shared()->lock);
@@ -210,6 +211,24 @@ void see_to_backfill() {
                 errhint("Raise max_worker_processes, or CALL lifecycle.backfill()."));
 }
 
+void begin_work() {
+    LWLockAcquire(pg::shared()->lock, LW_EXCLUSIVE);
+    slot->sleeps_until = rules::kNever;
+    slot->at_work = true;
+    slot->asked_for = rules::kNever;
+    LWLockRelease(pg::shared()->lock);
+}
+
+// When the earliest is due of what was committed while we worked. From here on a commit wakes us if it is due earlier than anything else.
+Instant end_work(Instant due, Instant now) {
+    LWLockAcquire(pg::shared()->lock, LW_EXCLUSIVE);
+    Instant asked_for = slot->asked_for;
+    slot->at_work = false;
+    slot->sleeps_until = due > now ? Min(due, asked_for) : rules::kNever;
+    LWLockRelease(pg::shared()->lock);
+    return asked_for;
+}
+
 // Milliseconds until something is due, at most the nap.
 long time_to_sleep(bool inbox_is_empty) {
     Instant due = rules::kNever;
@@ -219,27 +238,22 @@ long time_to_sleep(bool inbox_is_empty) {
     pgstat_report_activity(STATE_IDLE, nullptr);
 
     Instant now = pg::now();
+    Instant asked_for = end_work(due, now);
+    if (asked_for <= now || (asked_for != rules::kNever && pg::clock_is_frozen())) return 0;
+    // What is due and not to be had is locked by others, or this database is not armed.
+    Instant next = due > now ? Min(due, asked_for) : asked_for;
     long nap = pg::settings.worker_nap;
     if (!inbox_is_empty && nap > kTryInboxAgain) nap = kTryInboxAgain;
-    long sleep = nap;
-    if (due != rules::kNever && !pg::clock_is_frozen()) {
-        Instant left = due - now;
-        if (left <= 0) {
-            sleep = nap;  // due, but not to be had: locked by others, or this database is not armed
-        } else if (left < nap * 1000) {
-            sleep = static_cast<long>((left + 999) / 1000);
-        }
-    }
-    // From here on a commit wakes us only if it is due earlier. One that came before this line found kNever and has set our latch.
-    slot->sleeps_until = due != rules::kNever && due > now ? due : rules::kNever;
-    return sleep;
+    if (next == rules::kNever || pg::clock_is_frozen()) return nap;
+    Instant left = next - now;
+    return left < nap * 1000 ? static_cast<long>((left + 999) / 1000) : nap;
 }
 
 }  // namespace
 
 [[noreturn]] void run() {
     for (;;) {
-        slot->sleeps_until = rules::kNever;  // whatever is committed while we work wakes us again
+        begin_work();
         ResetLatch(MyLatch);
         CHECK_FOR_INTERRUPTS();
         if (ConfigReloadPending) {

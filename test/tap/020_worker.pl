@@ -65,6 +65,33 @@ eventually($node, 'shop', "SELECT sleeps_until > now() + interval '1 day' FROM l
 	is($after, $before, 'it does not wake up while nothing is due, not even for an order that makes nothing due earlier');
 }
 
+# Nor do mailers keep it awake, though each of their acknowledgements is news for it.
+{
+	my $woken = 'SELECT wake_ups FROM lifecycle.status';
+	my $before = $node->safe_psql('shop', $woken);
+	my $acknowledged = $node->safe_psql('shop', <<~SQL);
+		CREATE PROCEDURE shop.mail(INOUT acknowledged bigint) LANGUAGE plpgsql AS \$\$
+		DECLARE
+		    ids bigint[];
+		    until timestamptz := clock_timestamp() + interval '3 seconds';
+		BEGIN
+		    WHILE clock_timestamp() < until LOOP
+		        acknowledged := acknowledged + 1;
+		        INSERT INTO lifecycle.outbox (idempotency_key, customer_id, channel, scenario, anchor, step, class, template, due_at)
+		            VALUES ('mail ' || acknowledged, 'somebody', 'email', 'mail', acknowledged, 1, 'transactional', 'mail', '2001-01-01');
+		        ids := ARRAY(SELECT c.message_id FROM lifecycle.claim() AS c);
+		        PERFORM lifecycle.ack(ids);
+		        COMMIT;
+		        PERFORM pg_sleep(0.003);
+		    END LOOP;
+		END \$\$;
+		CALL shop.mail(0);
+		SQL
+	cmp_ok($acknowledged, '>', 50, 'mailers are busy');
+	cmp_ok($node->safe_psql('shop', $woken) - $before, '<', 25, 'the worker looks after them from time to time');
+	eventually($node, 'shop', 'SELECT count(*) FROM lifecycle.sent_note', '0', 'and takes in what they sent');
+}
+
 # It comes back.
 for my $who ('worker', 'launcher')
 {
