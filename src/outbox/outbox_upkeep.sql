@@ -49,6 +49,8 @@ COMMENT ON FUNCTION lifecycle.expire_messages() IS 'Sets messages that are too l
 
 CREATE FUNCTION lifecycle.cancel_refused() RETURNS void
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off
+    -- Those due first are read in the order of the index, and no more of them; a bitmap would sort all that wait.
+    SET enable_bitmapscan = off
     AS $$
 DECLARE
     ids     bigint[];
