@@ -49,6 +49,7 @@ enum Column : int {
     kSegmentIds, kSegmentSince, kAsOf, kLedgerAt, kNextFactAt, kEnrolmentDueAt, kOpenEnrolments, kTimerAt,
     kRecentSource, kRecentIds, kRecentAt, kRecentAmounts, kHasLog, kTouchedAt, kLoyaltyDueAt, kTierValidUntil, kTierMissing,
     kLaterTimerAt,
+    kLotNumber, kLotOrders, kLotRules, kLotPoints, kLotActiveAt, kLotExpiresAt, kLotRecordedAt, kPackedLots, kPointsSeen,
     kColumns
 };
 inline constexpr int kDocumentedColumns = kSegmentIds;
@@ -173,6 +174,7 @@ struct Change {
     Instant next_happening;        // the earliest of those that lie in the future, as far as this pass knows; kNever: none
     std::span<const Occurrence> occurrences;  // what may be rewarded besides the facts
     std::span<const Fact> orders_taken_in;  // those among the facts that are orders and in force now, by time
+    bool order_waits;             // it is one, and waits in the customer's row: the last of recent_ids
 
     pg::Array<Signal> signals;
     Instant tier_due;             // no earlier than this will time change the tier

@@ -245,7 +245,8 @@ void take_in(Change& change, const Overview& overview, Reading reading, std::spa
     auto fresh = purchases.subspan(known);
     if (overview.at_rate_of_order) use_rates_of_orders(fresh, runs);
     bool alone = fresh.size() == 1 && fresh[0].kind == FactKind::order && fresh[0].at <= change.now && fresh[0].foreign == nullptr;
-    if (!fresh.empty() && !(alone && add_recent(change.after, fresh[0], writer, change.customer_id)))
+    change.order_waits = alone && add_recent(change.after, fresh[0], writer, change.customer_id);
+    if (!fresh.empty() && !change.order_waits)
         write_runs(ledger_writer(writer), change.customer_id, fresh);
 
     change.from_scratch = !change.existed || everything;

@@ -101,10 +101,10 @@ BEGIN
     END IF;
     IF points <> 0 THEN
         number := nextval('lifecycle.points_entry_id_seq');
-        INSERT INTO lifecycle.points_lot (customer_id, reference, lot_id, origin, earned_at, earned, available, active_at, expires_at, due_at)
+        INSERT INTO lifecycle.points_lot_settled (customer_id, reference, lot_id, origin, earned_at, earned, available, active_at, expires_at, due_at)
             VALUES (customer_id, 'adjust:' || number, number, 'adjust', at, points, points, at, expires_at,
                     CASE WHEN points > 0 THEN coalesce(expires_at, 'infinity') ELSE 'infinity' END);
-        INSERT INTO lifecycle.points_entry (customer_id, reference, entry_id, lot_id, kind, pending, points, at, recorded_at, note)
+        INSERT INTO lifecycle.points_entry_settled (customer_id, reference, entry_id, lot_id, kind, pending, points, at, recorded_at, note)
             VALUES (customer_id, 'adjust:' || number, number, number, 'adjust', 0, points, at, at, reason);
     END IF;
     PERFORM lifecycle.points_changed(ARRAY[customer_id]);

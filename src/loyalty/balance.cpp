@@ -12,12 +12,12 @@ pg::Statement settle_points{.sql = "SELECT lifecycle.settle_points($1, $2)", .ty
 pg::Statement read_balances{
     .sql = "SELECT u.n, coalesce(sum(l.available), 0)::bigint, min(l.due_at)"
            "  FROM unnest($1) WITH ORDINALITY AS u (customer_id, n)"
-           "  LEFT JOIN lifecycle.points_lot AS l ON l.customer_id = u.customer_id AND l.due_at IS NOT NULL GROUP BY u.n",
+           "  LEFT JOIN lifecycle.points_lot_settled AS l ON l.customer_id = u.customer_id AND l.due_at IS NOT NULL GROUP BY u.n",
     .types = {TEXTARRAYOID}};
 // What has changed since an instant; -infinity: everything.
 pg::Statement read_steps{
     .sql = "SELECT u.n, e.at, sum(e.points)::bigint FROM unnest($1, $2) WITH ORDINALITY AS u (customer_id, since, n)"
-           "  JOIN lifecycle.points_entry AS e ON e.customer_id = u.customer_id AND e.at > u.since"
+           "  JOIN lifecycle.points_entry_settled AS e ON e.customer_id = u.customer_id AND e.at > u.since"
            " WHERE e.points <> 0 GROUP BY u.n, e.at ORDER BY u.n, e.at",
     .types = {TEXTARRAYOID, TIMESTAMPTZARRAYOID}};
 

@@ -4,6 +4,7 @@
 
 #include "customer/ledger.hpp"
 #include "customer/shop.hpp"
+#include "loyalty/recent_lots.hpp"
 #include "loyalty/streaks.hpp"
 #include "pg/catalog.hpp"
 #include "pg/clock.hpp"
@@ -36,16 +37,28 @@ struct Gathering {
     bool nobody_has_points = pg::is_empty(pg::table_oid(pg::Table::points_entry));
     pg::TableWriter* entries = nullptr;
 
-    bool has_entries(const Change& change, std::string_view reference) {
-        if (!change.existed || nobody_has_points) return false;
+    bool has_entries(Change& change, std::string_view reference) {
+        if (!change.existed) return false;
+        if (change.after.nulls[kPointsSeen]) note_all(change);
+        if (!may_have_entries(change.after, reference)) return false;
+        if (has_recent_lots(change.after) && is_waiting(change, reference)) return true;
+        if (nobody_has_points) return false;
         if (entries == nullptr) entries = pg::open_writer(pg::table_oid(pg::Table::points_entry));
         Datum key[] = {change.after.values[kCustomerId], pg::to_datum(reference)};
         ItemPointerData row;
         return pg::find(entries, key, &row);
     }
 
+    // Which references there are, from now on with the customer.
+    void note_all(Change& change) {
+        note_no_references(change.after);
+        if (nobody_has_points && !has_recent_lots(change.before)) return;
+        uint64 rows = read_references.run({&change.after.values[kCustomerId], 1});
+        for (uint64 i = 0; i < rows; ++i) note_reference(change.after, pg::text_cell(i, 1));
+    }
+
     // Whether more has to be looked at than the orders that are new.
-    bool is_plain(const Change& change) {
+    bool is_plain(Change& change) {
         bool fell_due = change.before.instant(kNextFactAt, rules::kNever) <= change.now;
         if ((change.existed && fell_due) || !change.paid_order.empty()) return false;
         for (const Fact& fact : change.facts) {
@@ -270,6 +283,11 @@ void look_at_referrals(Batch batch) {
 void gather_occasions(Batch batch, const Points& points, Balances& balances, pg::Array<Occasion>* into) {
     Gathering gathering{points, *into};
     for (Change& change : batch) {
+        if (!change.existed && !points.rules.empty()) {
+            note_no_references(change.after);
+        } else if (!change.paid_order.empty()) {
+            note_reference(change.after, change.paid_order);
+        }
         if (has_purchases(change)) gathering.is_plain(change) ? gathering.plain(change) : gathering.compare(change);
         if (points.on_consents) gathering.consents(change);
         if (points.on_seasons) gathering.seasons(change);

@@ -7,6 +7,7 @@
 #include "loyalty/loyalty.hpp"
 #include "loyalty/occasions.hpp"
 #include "loyalty/points_rules.hpp"
+#include "loyalty/recent_lots.hpp"
 #include "pg/catalog.hpp"
 #include "pg/clock.hpp"
 #include "pg/fault.hpp"
@@ -54,6 +55,7 @@ int tier_before(const Change& change, Instant at) {
 struct Writers {
     pg::TableWriter* lots = nullptr;
     pg::TableWriter* entries = nullptr;
+    pg::TableWriter* runs = nullptr;
     Oid sequence = InvalidOid;
 
     void open() {
@@ -62,10 +64,11 @@ struct Writers {
         entries = pg::open_writer(pg::table_oid(pg::Table::points_entry));
     }
     void close() {
-        if (entries == nullptr) return;
-        pg::close_writer(lots);
-        pg::close_writer(entries);
-        lots = entries = nullptr;
+        if (entries == nullptr && runs == nullptr) return;
+        for (pg::TableWriter** writer : {&lots, &entries, &runs}) {
+            if (*writer != nullptr) pg::close_writer(*writer);
+            *writer = nullptr;
+        }
         pg::written();
     }
     int64 number() {
@@ -134,21 +137,38 @@ rules::Decimal earning_amount(const Points& points, const Occasion& o, int64 pai
     return rules::subtract(o.amount, worth).value_or(rules::Decimal{});
 }
 
-// Opens a lot for each rule that fits an occasion without points.
-void earn(const Points& points, Writers& writers, const Occasion& o, int64 paid, Balance& balance) {
+struct Earned {
+    const PointsRule* rule;
+    int64 points;
+    Lifetime life;
+};
+
+// What an occasion without points earns: a lot for each rule that fits.
+pg::Array<Earned> earned_by(const Points& points, const Occasion& o, int64 paid) {
     const Change& change = *o.change;
+    pg::Array<Earned> earned;
     rules::Decimal amount = earning_amount(points, o, paid);
-    Datum reference = 0;
     for (const PointsRule& rule : points.rules) {
         if (!rule.fits(o.earns_on, o.event, o.at, amount)) continue;
         constexpr rules::Decimal kOnce{1'000'000'000'000, 0};
         rules::Decimal multiplier = rule.tier_multiplier ? points.multiplier(tier_before(change, o.at)) : kOnce;
         // More than anybody has is a mistake of the rule or the amount, and earns nothing.
-        int64 earned = rules::points_for(amount, rule.earning, multiplier).value_or(0);
-        if (earned == 0) continue;
-        if (reference == 0) reference = pg::to_datum(reference_of(o));
-        writers.open();
-        Lot lot{o, reference, rule, writers.number(), earned, paid, earned, 0, lifetime_of(rule, o.at)};
+        int64 some = rules::points_for(amount, rule.earning, multiplier).value_or(0);
+        if (some != 0) earned.push({&rule, some, lifetime_of(rule, o.at)});
+    }
+    return earned;
+}
+
+void write_lots(Writers& writers, const Occasion& o, int64 paid, std::span<const Earned> all, Balance& balance) {
+    const Change& change = *o.change;
+    if (all.empty()) return;
+    writers.open();
+    auto name = reference_of(o);
+    note_reference(o.change->after, name);
+    Datum reference = pg::to_datum(name);
+    for (const Earned& one : all) {
+        int64 earned = one.points;
+        Lot lot{o, reference, *one.rule, writers.number(), earned, paid, earned, 0, one.life};
         Instant active_at = effective(change, lot.life.active_at);
         if (lot.life.active_at > change.now) {
             write_entry(writers, lot, lot.id, "earn", earned, 0, o.at);
@@ -171,6 +191,32 @@ void earn(const Points& points, Writers& writers, const Occasion& o, int64 paid,
         write_lot(writers, lot);
         balance.due_at(lot.due());
     }
+}
+
+// Whether lots can wait with their order: they are all that happens to the customer's points, and each is as it was earned and will be for a while.
+bool can_wait(const Change& change, const Occasion& o, std::span<const Earned> earned, const Balance& balance) {
+    if (!change.order_waits || o.earns_on != "order" || o.known || o.gone || earned.size() > kRecentLots) return false;
+    if (balance.recount || change.recount || change.replay || (change.existed && change.from_scratch) || tiers_count_points()) return false;
+    return std::all_of(earned.begin(), earned.end(), [&](const Earned& e) {
+        bool ready = e.life.active_at == o.at && effective(change, o.at) == o.at;
+        return e.life.expires_at > change.now && (ready || e.life.active_at > change.now);
+    });
+}
+
+void keep_with_order(Writers& writers, const Occasion& o, std::span<const Earned> earned, Balance& balance) {
+    Change& change = *o.change;
+    if (earned.empty()) return;
+    note_reference(change.after, o.key);
+    RecentLot lots[kRecentLots];
+    for (size_t i = 0; i < earned.size(); ++i) {
+        const Lifetime& life = earned[i].life;
+        lots[i] = {earned[i].rule->name, earned[i].points, life.active_at, life.expires_at};
+        bool ready = life.active_at == o.at;
+        if (ready) balance.step(o.at, earned[i].points);
+        balance.due_at(ready ? life.expires_at : life.active_at);
+    }
+    int64 number = needs_number(change, earned.size()) ? writers.number() : 0;
+    keep_recent_lots(change, {lots, earned.size()}, number, writers.runs);
 }
 
 // The occasions that there may be points of already, as arguments of the functions that revise them.
@@ -208,7 +254,37 @@ struct Again {
     int64 paid;
 };
 
-void reward(std::span<Occasion> occasions, Balances& balances, Writers& writers) {
+// An occasion that is new.
+struct Fresh {
+    Occasion* occasion;
+    pg::Array<Earned> earned;
+    bool waits;
+};
+
+// What is new earns. Where that is all there is of a customer, it may wait in the row; else what waits there is settled first.
+pg::Array<Fresh> work_out(const Points& points, std::span<Occasion> occasions, Balances& balances) {
+    pg::Array<Fresh> fresh;
+    pg::Array<Change*> concerned;
+    pg::keep_zone([&] {
+        for (size_t i = 0; i < occasions.size(); ++i) {
+            Occasion& o = occasions[i];
+            bool alone = (i == 0 || occasions[i - 1].change != o.change) && (i + 1 == occasions.size() || occasions[i + 1].change != o.change);
+            bool waits = false;
+            if (!o.known && !o.gone) {
+                pg::use_zone(customer::zone_of(o.change->after));
+                auto earned = earned_by(points, o, 0);
+                waits = alone && can_wait(*o.change, o, {earned.data, earned.size}, balances.of(*o.change));
+                fresh.push({&o, earned, waits});
+            }
+            bool listed = !concerned.empty() && concerned[concerned.size - 1] == o.change;
+            if (!waits && !listed && has_recent_lots(o.change->after)) concerned.push(o.change);
+        }
+    });
+    settle_recent_lots(concerned.span());
+    return fresh;
+}
+
+void reward(std::span<Occasion> occasions, std::span<const Fresh> fresh, Balances& balances, Writers& writers) {
     const Points& points = refresh_points();
     Revision known;
     pg::Array<Again> again;
@@ -222,14 +298,18 @@ void reward(std::span<Occasion> occasions, Balances& balances, Writers& writers)
         for (Occasion* o : known.occasions) balances.of(*o->change).recount = true;
     }
     pg::keep_zone([&] {
-        for (Occasion& o : occasions) {
-            if (o.known || o.gone) continue;
-            pg::use_zone(customer::zone_of(o.change->after));
-            earn(points, writers, o, 0, balances.of(*o.change));
+        for (auto [o, earned, waits] : fresh) {
+            std::span<const Earned> lots{earned.data, earned.size};
+            if (waits) {
+                keep_with_order(writers, *o, lots, balances.of(*o->change));
+            } else {
+                write_lots(writers, *o, 0, lots, balances.of(*o->change));
+            }
         }
         for (auto [o, paid] : again) {
             pg::use_zone(customer::zone_of(o->change->after));
-            earn(points, writers, *o, paid, balances.of(*o->change));
+            auto earned = earned_by(points, *o, paid);
+            write_lots(writers, *o, paid, earned.span(), balances.of(*o->change));
         }
     });
     writers.close();
@@ -245,17 +325,36 @@ void reward(std::span<Occasion> occasions, Balances& balances, Writers& writers)
     if (!refunded.occasions.empty()) refunded.run();
 }
 
+// Whether more than one new order concerns the points of a customer whose lots wait, as far as can be seen at once.
+bool concerns_lots(const Change& change) {
+    if (change.recount || change.replay || change.from_scratch || !change.paid_order.empty() || !change.occurrences.empty()) return true;
+    if (change.before.instant(kLoyaltyDueAt, rules::kNever) <= change.now || change.before.instant(kNextFactAt, rules::kNever) <= change.now) return true;
+    return std::any_of(change.facts.begin(), change.facts.end(),
+                       [](const Fact& f) { return f.kind == FactKind::refund || (f.kind == FactKind::order && f.withdrawn); });
+}
+
+void settle_concerned(Batch batch) {
+    pg::Array<Change*> concerned;
+    for (Change& change : batch) {
+        if (has_recent_lots(change.after) && (concerns_lots(change) || tiers_count_points())) concerned.push(&change);
+    }
+    settle_recent_lots(concerned.span());
+}
+
 }  // namespace
 
 void keep_points(Batch batch) {
     pg::fault_point("points");
     const Points& points = refresh_points();
+    settle_concerned(batch);
     Balances balances{batch};
     balances.settle();
     Writers writers;
     pg::Array<Occasion> occasions;
     if (points.kept) gather_occasions(batch, points, balances, &occasions);
-    if (!occasions.empty()) reward(occasions.span(), balances, writers);
+    auto fresh = work_out(points, occasions.span(), balances);
+    for (Change& change : batch) follow_orders(change, writers.runs);
+    if (!occasions.empty()) reward(occasions.span(), fresh.span(), balances, writers);
     writers.close();
     balances.show();
 }

@@ -63,10 +63,11 @@ COMMENT ON COLUMN lifecycle.points_rule.valid_until IS 'Occasions before this in
 CREATE TRIGGER config_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON lifecycle.points_rule
     FOR EACH STATEMENT EXECUTE FUNCTION lifecycle.config_changed();
 
-CREATE SEQUENCE lifecycle.points_entry_id_seq;
-COMMENT ON SEQUENCE lifecycle.points_entry_id_seq IS 'Internal: numbers of lots and entries of points';
+-- A customer whose lots wait in its row draws numbers for a row full of them at once (kRecentLots in src/loyalty/recent_lots.hpp).
+CREATE SEQUENCE lifecycle.points_entry_id_seq INCREMENT BY 16;
+COMMENT ON SEQUENCE lifecycle.points_entry_id_seq IS 'Internal: numbers of lots and entries of points; those in between are the customer''s, too';
 
-CREATE TABLE lifecycle.points_lot (
+CREATE TABLE lifecycle.points_lot_settled (
     customer_id text COLLATE "C" NOT NULL,
     reference   text COLLATE "C" NOT NULL,
     lot_id      bigint NOT NULL,
@@ -86,12 +87,122 @@ CREATE TABLE lifecycle.points_lot (
     expires_at  timestamptz,
     due_at      timestamptz,
     closed      boolean NOT NULL DEFAULT false,
-    CONSTRAINT points_lot_pkey PRIMARY KEY (customer_id, reference, lot_id),
+    CONSTRAINT points_lot_settled_pkey PRIMARY KEY (customer_id, reference, lot_id),
     CONSTRAINT points_lot_pending_is_not_negative CHECK (pending >= 0),
     CONSTRAINT points_lot_revoked_is_not_negative CHECK (revoked >= 0 AND shortfall >= 0 AND lapsed >= 0)
 ) USING heap;
-CREATE INDEX points_lot_due_idx ON lifecycle.points_lot (customer_id, due_at);
-COMMENT ON TABLE lifecycle.points_lot IS 'Points by the occasion that has earned them, and what is left of them; each change is an entry of lifecycle.points_entry';
+CREATE INDEX points_lot_settled_due_idx ON lifecycle.points_lot_settled (customer_id, due_at);
+COMMENT ON TABLE lifecycle.points_lot_settled IS 'Internal: lots that something has happened to, or may soon; read lifecycle.points_lot';
+COMMENT ON COLUMN lifecycle.points_lot_settled.customer_id IS 'The customer';
+COMMENT ON COLUMN lifecycle.points_lot_settled.reference IS 'The shop''s id of the occasion: the order, review, referral, event; the year of a birthday; a streak and the day on which its last week began';
+COMMENT ON COLUMN lifecycle.points_lot_settled.lot_id IS 'Number of the lot';
+COMMENT ON COLUMN lifecycle.points_lot_settled.origin IS 'What earned them, as in lifecycle.points_rule.earns_on, or adjust: somebody gave them';
+COMMENT ON COLUMN lifecycle.points_lot_settled.rule IS 'The rule; NULL: adjusted by hand';
+COMMENT ON COLUMN lifecycle.points_lot_settled.source_id IS 'The source that said it; 0: none';
+COMMENT ON COLUMN lifecycle.points_lot_settled.earned_at IS 'When: the occasion''s own time';
+COMMENT ON COLUMN lifecycle.points_lot_settled.amount IS 'The amount that earned them';
+COMMENT ON COLUMN lifecycle.points_lot_settled.paid IS 'Points that the order was paid with when it earned';
+COMMENT ON COLUMN lifecycle.points_lot_settled.earned IS 'Points earned';
+COMMENT ON COLUMN lifecycle.points_lot_settled.revoked IS 'Points that refunds have taken back';
+COMMENT ON COLUMN lifecycle.points_lot_settled.shortfall IS 'Points that refunds should have taken back, but they had been spent; when what they have paid is refunded, they are taken then';
+COMMENT ON COLUMN lifecycle.points_lot_settled.lapsed IS 'Points that refunds should have taken back, but they had expired';
+COMMENT ON COLUMN lifecycle.points_lot_settled.pending IS 'Points that cannot be spent yet';
+COMMENT ON COLUMN lifecycle.points_lot_settled.available IS 'Points that can be spent';
+COMMENT ON COLUMN lifecycle.points_lot_settled.active_at IS 'When the return window ends';
+COMMENT ON COLUMN lifecycle.points_lot_settled.expires_at IS 'When what is left expires; NULL: never';
+COMMENT ON COLUMN lifecycle.points_lot_settled.due_at IS 'Internal: when time next changes the lot; infinity: never, though there are points in it; NULL: it is empty';
+COMMENT ON COLUMN lifecycle.points_lot_settled.closed IS 'The occasion was taken back or has changed: if it comes again, it earns anew';
+
+CREATE TABLE lifecycle.points_entry_settled (
+    customer_id text COLLATE "C" NOT NULL,
+    reference   text COLLATE "C" NOT NULL,
+    entry_id    bigint NOT NULL,
+    lot_id      bigint NOT NULL,
+    kind        text NOT NULL,
+    pending     bigint NOT NULL,
+    points      bigint NOT NULL,
+    at          timestamptz NOT NULL,
+    recorded_at timestamptz NOT NULL,
+    note        text,
+    CONSTRAINT points_entry_settled_pkey PRIMARY KEY (customer_id, reference, entry_id),
+    CONSTRAINT points_entry_kind_is_known CHECK (kind IN ('earn', 'activate', 'redeem', 'restore', 'revoke', 'reinstate', 'expire', 'adjust'))
+) USING heap;
+COMMENT ON TABLE lifecycle.points_entry_settled IS 'Internal: the entries of those lots; read lifecycle.points_entry';
+COMMENT ON COLUMN lifecycle.points_entry_settled.customer_id IS 'The customer';
+COMMENT ON COLUMN lifecycle.points_entry_settled.reference IS 'What brought it about: the order that earned, was paid or was refunded; otherwise as in the lot';
+COMMENT ON COLUMN lifecycle.points_entry_settled.entry_id IS 'Number of the entry';
+COMMENT ON COLUMN lifecycle.points_entry_settled.lot_id IS 'The lot that changes';
+COMMENT ON COLUMN lifecycle.points_entry_settled.kind IS 'earn, activate (the return window has ended), redeem, restore (what was paid with points is refunded), revoke (what earned them is refunded), reinstate (a refund is taken back), expire or adjust (by hand)';
+COMMENT ON COLUMN lifecycle.points_entry_settled.pending IS 'By how much the points that wait change';
+COMMENT ON COLUMN lifecycle.points_entry_settled.points IS 'By how much the points that can be spent change';
+COMMENT ON COLUMN lifecycle.points_entry_settled.at IS 'When it took effect. What arrives late earns with its own time, and changes what can be spent when it arrives';
+COMMENT ON COLUMN lifecycle.points_entry_settled.recorded_at IS 'When it was written';
+COMMENT ON COLUMN lifecycle.points_entry_settled.note IS 'Why, where somebody has said so';
+
+-- What an order has just earned waits with the order: in the customer's row, beside recent_ids, and packed like the purchases when these move on.
+-- Most lots are left alone until their return window ends, and many orders of today are those of a few customers. As soon as anything but another such
+-- order concerns the customer's points, all of them move on to the tables above, where they can change: lifecycle.settle_recent_lots().
+CREATE TABLE lifecycle.points_run (
+    customer_id text COLLATE "C" NOT NULL,
+    source_id   int4 NOT NULL,
+    lot_number  bigint NOT NULL,
+    orders      text[] NOT NULL,
+    earned_at   timestamptz[] NOT NULL,
+    amounts     numeric[] NOT NULL,
+    rules       text[] NOT NULL,
+    points      bigint[] NOT NULL,
+    active_at   timestamptz[] NOT NULL,
+    expires_at  timestamptz[] NOT NULL,
+    recorded_at timestamptz[] NOT NULL
+) USING heap;
+CREATE INDEX points_run_customer_id_idx ON lifecycle.points_run (customer_id);
+COMMENT ON TABLE lifecycle.points_run IS 'Internal: lots of orders as they were earned, packed; read lifecycle.points_lot';
+COMMENT ON COLUMN lifecycle.points_run.customer_id IS 'The customer';
+COMMENT ON COLUMN lifecycle.points_run.source_id IS 'The source that said the orders';
+COMMENT ON COLUMN lifecycle.points_run.lot_number IS 'Number of the first lot; the others follow one by one';
+COMMENT ON COLUMN lifecycle.points_run.orders IS 'The order of each lot';
+COMMENT ON COLUMN lifecycle.points_run.earned_at IS 'When the order was placed';
+COMMENT ON COLUMN lifecycle.points_run.amounts IS 'The amount that earned each';
+COMMENT ON COLUMN lifecycle.points_run.rules IS 'The rule of each';
+COMMENT ON COLUMN lifecycle.points_run.points IS 'The points of each';
+COMMENT ON COLUMN lifecycle.points_run.active_at IS 'When the return window of each ends';
+COMMENT ON COLUMN lifecycle.points_run.expires_at IS 'When each expires; infinity: never';
+COMMENT ON COLUMN lifecycle.points_run.recorded_at IS 'When each was written';
+
+CREATE VIEW lifecycle.recent_lot AS
+    SELECT r.customer_id, u.reference, r.lot_number + u.n - 1 AS lot_id, u.rule, r.source_id, u.earned_at, u.amount, u.earned,
+           u.active_at = u.earned_at AS ready, u.active_at, nullif(u.expires_at, 'infinity') AS expires_at, u.recorded_at
+      FROM lifecycle.points_run AS r,
+           LATERAL unnest(r.orders, r.earned_at, r.amounts, r.rules, r.points, r.active_at, r.expires_at, r.recorded_at)
+               WITH ORDINALITY AS u (reference, earned_at, amount, rule, earned, active_at, expires_at, recorded_at, n)
+    UNION ALL
+    SELECT c.customer_id, c.recent_ids[u.nth], c.lot_number + u.n - 1, u.rule, c.recent_source, c.recent_at[u.nth], c.recent_amounts[u.nth], u.earned,
+           u.active_at = c.recent_at[u.nth], u.active_at, nullif(u.expires_at, 'infinity'), u.recorded_at
+      FROM lifecycle.customer AS c,
+           LATERAL unnest(c.lot_orders, c.lot_rules, c.lot_points, c.lot_active_at, c.lot_expires_at, c.lot_recorded_at)
+               WITH ORDINALITY AS u (nth, rule, earned, active_at, expires_at, recorded_at, n);
+COMMENT ON VIEW lifecycle.recent_lot IS 'Internal: lots of points that nothing has happened to since an order earned them; each is an entry, too';
+COMMENT ON COLUMN lifecycle.recent_lot.customer_id IS 'The customer';
+COMMENT ON COLUMN lifecycle.recent_lot.reference IS 'The order';
+COMMENT ON COLUMN lifecycle.recent_lot.lot_id IS 'Number of the lot, and of its entry';
+COMMENT ON COLUMN lifecycle.recent_lot.rule IS 'The rule';
+COMMENT ON COLUMN lifecycle.recent_lot.source_id IS 'The source that said the order';
+COMMENT ON COLUMN lifecycle.recent_lot.earned_at IS 'When the order was placed';
+COMMENT ON COLUMN lifecycle.recent_lot.amount IS 'The amount that earned them';
+COMMENT ON COLUMN lifecycle.recent_lot.earned IS 'The points';
+COMMENT ON COLUMN lifecycle.recent_lot.ready IS 'Whether they could be spent at once';
+COMMENT ON COLUMN lifecycle.recent_lot.active_at IS 'When the return window ends';
+COMMENT ON COLUMN lifecycle.recent_lot.expires_at IS 'When they expire; NULL: never';
+COMMENT ON COLUMN lifecycle.recent_lot.recorded_at IS 'When they were written';
+
+CREATE VIEW lifecycle.points_lot AS
+    SELECT l.* FROM lifecycle.points_lot_settled AS l
+    UNION ALL
+    SELECT r.customer_id, r.reference, r.lot_id, 'order', r.rule, r.source_id, r.earned_at, r.amount, 0, r.earned, 0, 0, 0,
+           CASE WHEN r.ready THEN 0 ELSE r.earned END, CASE WHEN r.ready THEN r.earned ELSE 0 END, r.active_at, r.expires_at,
+           CASE WHEN r.ready THEN coalesce(r.expires_at, 'infinity') ELSE r.active_at END, false
+      FROM lifecycle.recent_lot AS r;
+COMMENT ON VIEW lifecycle.points_lot IS 'Points by the occasion that has earned them, and what is left of them; each change is an entry of lifecycle.points_entry';
 COMMENT ON COLUMN lifecycle.points_lot.customer_id IS 'The customer';
 COMMENT ON COLUMN lifecycle.points_lot.reference IS 'The shop''s id of the occasion: the order, review, referral, event; the year of a birthday; a streak and the day on which its last week began';
 COMMENT ON COLUMN lifecycle.points_lot.lot_id IS 'Number of the lot';
@@ -112,21 +223,13 @@ COMMENT ON COLUMN lifecycle.points_lot.expires_at IS 'When what is left expires;
 COMMENT ON COLUMN lifecycle.points_lot.due_at IS 'Internal: when time next changes the lot; infinity: never, though there are points in it; NULL: it is empty';
 COMMENT ON COLUMN lifecycle.points_lot.closed IS 'The occasion was taken back or has changed: if it comes again, it earns anew';
 
-CREATE TABLE lifecycle.points_entry (
-    customer_id text COLLATE "C" NOT NULL,
-    reference   text COLLATE "C" NOT NULL,
-    entry_id    bigint NOT NULL,
-    lot_id      bigint NOT NULL,
-    kind        text NOT NULL,
-    pending     bigint NOT NULL,
-    points      bigint NOT NULL,
-    at          timestamptz NOT NULL,
-    recorded_at timestamptz NOT NULL,
-    note        text,
-    CONSTRAINT points_entry_pkey PRIMARY KEY (customer_id, reference, entry_id),
-    CONSTRAINT points_entry_kind_is_known CHECK (kind IN ('earn', 'activate', 'redeem', 'restore', 'revoke', 'reinstate', 'expire', 'adjust'))
-) USING heap;
-COMMENT ON TABLE lifecycle.points_entry IS 'Everything that ever happened to points; rows are added and never changed. A customer''s balance is the sum of points';
+CREATE VIEW lifecycle.points_entry AS
+    SELECT e.* FROM lifecycle.points_entry_settled AS e
+    UNION ALL
+    SELECT r.customer_id, r.reference, r.lot_id, r.lot_id, 'earn', CASE WHEN r.ready THEN 0 ELSE r.earned END,
+           CASE WHEN r.ready THEN r.earned ELSE 0 END, r.earned_at, r.recorded_at, NULL
+      FROM lifecycle.recent_lot AS r;
+COMMENT ON VIEW lifecycle.points_entry IS 'Everything that ever happened to points; rows are added and never changed. A customer''s balance is the sum of points';
 COMMENT ON COLUMN lifecycle.points_entry.customer_id IS 'The customer';
 COMMENT ON COLUMN lifecycle.points_entry.reference IS 'What brought it about: the order that earned, was paid or was refunded; otherwise as in the lot';
 COMMENT ON COLUMN lifecycle.points_entry.entry_id IS 'Number of the entry';
@@ -148,9 +251,30 @@ BEGIN
               HINT = 'Write another one with lifecycle.adjust_points().';
 END
 $$;
-COMMENT ON FUNCTION lifecycle.keep_points_entry() IS 'Trigger of lifecycle.points_entry: refuses to rewrite the past';
-CREATE TRIGGER keep_points_entry BEFORE UPDATE OF entry_id, lot_id, kind, pending, points, at, recorded_at ON lifecycle.points_entry
+COMMENT ON FUNCTION lifecycle.keep_points_entry() IS 'Trigger of lifecycle.points_entry, and the table behind it: refuses to rewrite the past';
+CREATE TRIGGER keep_points_entry BEFORE UPDATE OF entry_id, lot_id, kind, pending, points, at, recorded_at ON lifecycle.points_entry_settled
     FOR EACH ROW EXECUTE FUNCTION lifecycle.keep_points_entry();
+CREATE TRIGGER keep_points_entry INSTEAD OF UPDATE ON lifecycle.points_entry
+    FOR EACH ROW EXECUTE FUNCTION lifecycle.keep_points_entry();
+
+CREATE FUNCTION lifecycle.settle_recent_lots(customers text[]) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+    AS $$
+BEGIN
+    INSERT INTO lifecycle.points_lot_settled (customer_id, reference, lot_id, origin, rule, source_id, earned_at, amount, earned, pending, available,
+                                              active_at, expires_at, due_at)
+        SELECT r.customer_id, r.reference, r.lot_id, 'order', r.rule, r.source_id, r.earned_at, r.amount, r.earned,
+               CASE WHEN r.ready THEN 0 ELSE r.earned END, CASE WHEN r.ready THEN r.earned ELSE 0 END, r.active_at, r.expires_at,
+               CASE WHEN r.ready THEN coalesce(r.expires_at, 'infinity') ELSE r.active_at END
+          FROM lifecycle.recent_lot AS r WHERE r.customer_id = ANY (customers);
+    INSERT INTO lifecycle.points_entry_settled (customer_id, reference, entry_id, lot_id, kind, pending, points, at, recorded_at)
+        SELECT r.customer_id, r.reference, r.lot_id, r.lot_id, 'earn', CASE WHEN r.ready THEN 0 ELSE r.earned END,
+               CASE WHEN r.ready THEN r.earned ELSE 0 END, r.earned_at, r.recorded_at
+          FROM lifecycle.recent_lot AS r WHERE r.customer_id = ANY (customers);
+    DELETE FROM lifecycle.points_run AS r WHERE r.customer_id = ANY (customers);
+END
+$$;
+COMMENT ON FUNCTION lifecycle.settle_recent_lots(text[]) IS 'Internal: moves the lots that wait to where they can change, for customers that are locked; who calls it takes them out of the customer''s row';
 
 CREATE FUNCTION lifecycle.share_of_points(points bigint, part numeric, whole numeric) RETURNS bigint
     LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE

@@ -1,19 +1,19 @@
 -- What happens to lots of points. All of this runs while the customer's row is locked, by an order's own path or by the functions that users call.
 
-CREATE FUNCTION lifecycle.change_lot(lot lifecycle.points_lot, reference text, kind text, pending bigint, available bigint,
-                                     at timestamptz, note text DEFAULT NULL) RETURNS lifecycle.points_lot
+CREATE FUNCTION lifecycle.change_lot(lot lifecycle.points_lot_settled, reference text, kind text, pending bigint, available bigint,
+                                     at timestamptz, note text DEFAULT NULL) RETURNS lifecycle.points_lot_settled
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
     AS $$
 DECLARE
-    changed lifecycle.points_lot;
+    changed lifecycle.points_lot_settled;
 BEGIN
     IF change_lot.pending = 0 AND change_lot.available = 0 THEN
         RETURN lot;
     END IF;
-    INSERT INTO lifecycle.points_entry (customer_id, reference, entry_id, lot_id, kind, pending, points, at, recorded_at, note)
+    INSERT INTO lifecycle.points_entry_settled (customer_id, reference, entry_id, lot_id, kind, pending, points, at, recorded_at, note)
         VALUES (lot.customer_id, change_lot.reference, nextval('lifecycle.points_entry_id_seq'), lot.lot_id, change_lot.kind,
                 change_lot.pending, change_lot.available, change_lot.at, lifecycle.now(), change_lot.note);
-    UPDATE lifecycle.points_lot AS l
+    UPDATE lifecycle.points_lot_settled AS l
        SET pending = l.pending + change_lot.pending,
            available = l.available + change_lot.available,
            due_at = CASE WHEN l.pending + change_lot.pending > 0 THEN l.active_at
@@ -24,44 +24,44 @@ BEGIN
     RETURN changed;
 END
 $$;
-COMMENT ON FUNCTION lifecycle.change_lot(lifecycle.points_lot, text, text, bigint, bigint, timestamptz, text) IS 'Internal: changes a lot and writes the entry that says so';
+COMMENT ON FUNCTION lifecycle.change_lot(lifecycle.points_lot_settled, text, text, bigint, bigint, timestamptz, text) IS 'Internal: changes a lot and writes the entry that says so';
 
 CREATE FUNCTION lifecycle.settle_points(customers text[], clocks timestamptz[]) RETURNS void
     LANGUAGE sql SET search_path = pg_catalog, pg_temp
     AS $$
     WITH due AS (
         SELECT l.* FROM unnest(customers, clocks) AS u (customer_id, clock)
-          JOIN lifecycle.points_lot AS l ON l.customer_id = u.customer_id AND l.due_at <= u.clock
+          JOIN lifecycle.points_lot_settled AS l ON l.customer_id = u.customer_id AND l.due_at <= u.clock
          WHERE l.pending > 0),
     changed AS (
-        UPDATE lifecycle.points_lot AS l
+        UPDATE lifecycle.points_lot_settled AS l
            SET pending = 0, available = l.available + l.pending,
                due_at = CASE WHEN l.available + l.pending > 0 THEN coalesce(l.expires_at, 'infinity')
                              WHEN l.available + l.pending < 0 THEN 'infinity' END
           FROM due AS d
          WHERE (l.customer_id, l.reference, l.lot_id) = (d.customer_id, d.reference, d.lot_id))
-    INSERT INTO lifecycle.points_entry (customer_id, reference, entry_id, lot_id, kind, pending, points, at, recorded_at)
+    INSERT INTO lifecycle.points_entry_settled (customer_id, reference, entry_id, lot_id, kind, pending, points, at, recorded_at)
         SELECT d.customer_id, d.reference, nextval('lifecycle.points_entry_id_seq'), d.lot_id, 'activate', -d.pending, d.pending,
                greatest(d.active_at, c.as_of), lifecycle.now()
           FROM due AS d JOIN lifecycle.customer AS c USING (customer_id);
 
     WITH due AS (
         SELECT l.* FROM unnest(customers, clocks) AS u (customer_id, clock)
-          JOIN lifecycle.points_lot AS l ON l.customer_id = u.customer_id AND l.due_at <= u.clock
+          JOIN lifecycle.points_lot_settled AS l ON l.customer_id = u.customer_id AND l.due_at <= u.clock
          WHERE l.pending = 0 AND l.available > 0),
     changed AS (
-        UPDATE lifecycle.points_lot AS l
+        UPDATE lifecycle.points_lot_settled AS l
            SET available = 0, due_at = NULL
           FROM due AS d
          WHERE (l.customer_id, l.reference, l.lot_id) = (d.customer_id, d.reference, d.lot_id))
-    INSERT INTO lifecycle.points_entry (customer_id, reference, entry_id, lot_id, kind, pending, points, at, recorded_at)
+    INSERT INTO lifecycle.points_entry_settled (customer_id, reference, entry_id, lot_id, kind, pending, points, at, recorded_at)
         SELECT d.customer_id, d.reference, nextval('lifecycle.points_entry_id_seq'), d.lot_id, 'expire', 0, -d.available,
                greatest(d.expires_at, c.as_of), lifecycle.now()
           FROM due AS d JOIN lifecycle.customer AS c USING (customer_id)
 $$;
 COMMENT ON FUNCTION lifecycle.settle_points(text[], timestamptz[]) IS 'Internal: activates and expires what is due for each customer up to an instant';
 
-CREATE FUNCTION lifecycle.revoke_points(lot lifecycle.points_lot, quantity bigint, cause text, effective timestamptz) RETURNS void
+CREATE FUNCTION lifecycle.revoke_points(lot lifecycle.points_lot_settled, quantity bigint, cause text, effective timestamptz) RETURNS void
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
     AS $$
 DECLARE
@@ -69,10 +69,10 @@ DECLARE
     rest    bigint := quantity;
     part    bigint;
     expired bigint;
-    other   lifecycle.points_lot;
+    other   lifecycle.points_lot_settled;
 BEGIN
     -- Another lot's turn may have changed this one meanwhile.
-    SELECT l.* INTO STRICT lot FROM lifecycle.points_lot AS l
+    SELECT l.* INTO STRICT lot FROM lifecycle.points_lot_settled AS l
      WHERE (l.customer_id, l.reference, l.lot_id) = (lot.customer_id, lot.reference, lot.lot_id);
     part := least(rest, lot.pending);
     lot := lifecycle.change_lot(lot, cause, 'revoke', -part, 0, effective);
@@ -84,7 +84,7 @@ BEGIN
     END IF;
     -- What has expired cannot be taken back and need not be.
     SELECT least(rest, coalesce(-sum(e.points), 0) - lot.lapsed) INTO expired
-      FROM lifecycle.points_entry AS e
+      FROM lifecycle.points_entry_settled AS e
      WHERE (e.customer_id, e.reference, e.lot_id) = (lot.customer_id, lot.reference, lot.lot_id) AND e.kind = 'expire';
     rest := rest - expired;
     IF policy = 'allow_negative' THEN
@@ -92,7 +92,7 @@ BEGIN
         rest := 0;
     ELSIF policy = 'within_balance' THEN
         FOR other IN
-            SELECT l.* FROM lifecycle.points_lot AS l
+            SELECT l.* FROM lifecycle.points_lot_settled AS l
              WHERE l.customer_id = lot.customer_id AND l.due_at IS NOT NULL AND l.available > 0
              ORDER BY l.expires_at, l.active_at, l.lot_id
         LOOP
@@ -102,14 +102,14 @@ BEGIN
             rest := rest - part;
         END LOOP;
     END IF;
-    UPDATE lifecycle.points_lot AS l
+    UPDATE lifecycle.points_lot_settled AS l
        SET revoked = l.revoked + quantity - expired - rest, lapsed = l.lapsed + expired, shortfall = l.shortfall + rest
      WHERE (l.customer_id, l.reference, l.lot_id) = (lot.customer_id, lot.reference, lot.lot_id);
 END
 $$;
-COMMENT ON FUNCTION lifecycle.revoke_points(lifecycle.points_lot, bigint, text, timestamptz) IS 'Internal: takes back points of a lot: those that are left of it, then as the program''s return_policy has it';
+COMMENT ON FUNCTION lifecycle.revoke_points(lifecycle.points_lot_settled, bigint, text, timestamptz) IS 'Internal: takes back points of a lot: those that are left of it, then as the program''s return_policy has it';
 
-CREATE FUNCTION lifecycle.reinstate_points(lot lifecycle.points_lot, quantity bigint, cause text, effective timestamptz) RETURNS void
+CREATE FUNCTION lifecycle.reinstate_points(lot lifecycle.points_lot_settled, quantity bigint, cause text, effective timestamptz) RETURNS void
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
     AS $$
 DECLARE
@@ -117,7 +117,7 @@ DECLARE
     from_lapsed    bigint := least(quantity - from_shortfall, lot.lapsed);
     rest           bigint := quantity - from_shortfall - from_lapsed;
 BEGIN
-    UPDATE lifecycle.points_lot AS l
+    UPDATE lifecycle.points_lot_settled AS l
        SET revoked = l.revoked - rest, lapsed = l.lapsed - from_lapsed, shortfall = l.shortfall - from_shortfall
      WHERE (l.customer_id, l.reference, l.lot_id) = (lot.customer_id, lot.reference, lot.lot_id);
     IF effective < lot.active_at THEN
@@ -127,34 +127,34 @@ BEGIN
     END IF;
 END
 $$;
-COMMENT ON FUNCTION lifecycle.reinstate_points(lifecycle.points_lot, bigint, text, timestamptz) IS 'Internal: gives back to a lot what a refund had taken, when the refund is taken back itself';
+COMMENT ON FUNCTION lifecycle.reinstate_points(lifecycle.points_lot_settled, bigint, text, timestamptz) IS 'Internal: gives back to a lot what a refund had taken, when the refund is taken back itself';
 
-CREATE FUNCTION lifecycle.collect_shortfall(lot lifecycle.points_lot, whose text, effective timestamptz) RETURNS void
+CREATE FUNCTION lifecycle.collect_shortfall(lot lifecycle.points_lot_settled, whose text, effective timestamptz) RETURNS void
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
     AS $$
 DECLARE
-    owing lifecycle.points_lot;
+    owing lifecycle.points_lot_settled;
     waits bigint;
     ready bigint;
 BEGIN
     -- Another lot's turn may have changed this one meanwhile.
-    SELECT l.* INTO STRICT lot FROM lifecycle.points_lot AS l
+    SELECT l.* INTO STRICT lot FROM lifecycle.points_lot_settled AS l
      WHERE (l.customer_id, l.reference, l.lot_id) = (lot.customer_id, lot.reference, lot.lot_id);
     FOR owing IN
-        SELECT l.* FROM lifecycle.points_lot AS l
+        SELECT l.* FROM lifecycle.points_lot_settled AS l
          WHERE l.customer_id = lot.customer_id AND l.reference = coalesce(whose, l.reference) AND l.shortfall > 0
          ORDER BY l.lot_id
     LOOP
         waits := least(owing.shortfall, lot.pending);
         ready := least(owing.shortfall - waits, greatest(lot.available, 0));
         lot := lifecycle.change_lot(lot, owing.reference, 'revoke', -waits, -ready, effective);
-        UPDATE lifecycle.points_lot AS l
+        UPDATE lifecycle.points_lot_settled AS l
            SET shortfall = l.shortfall - waits - ready, revoked = l.revoked + waits + ready
          WHERE (l.customer_id, l.reference, l.lot_id) = (owing.customer_id, owing.reference, owing.lot_id);
     END LOOP;
 END
 $$;
-COMMENT ON FUNCTION lifecycle.collect_shortfall(lifecycle.points_lot, text, timestamptz) IS 'Internal: points that come to a lot settle first what is still owed: by the occasion named, or if NULL by any of the customer''s';
+COMMENT ON FUNCTION lifecycle.collect_shortfall(lifecycle.points_lot_settled, text, timestamptz) IS 'Internal: points that come to a lot settle first what is still owed: by the occasion named, or if NULL by any of the customer''s';
 
 CREATE FUNCTION lifecycle.take_points(customer text, quantity bigint, cause text, entry_kind text, effective timestamptz,
                                       remark text DEFAULT NULL) RETURNS bigint
@@ -163,10 +163,10 @@ CREATE FUNCTION lifecycle.take_points(customer text, quantity bigint, cause text
 DECLARE
     rest bigint := quantity;
     part bigint;
-    lot  lifecycle.points_lot;
+    lot  lifecycle.points_lot_settled;
 BEGIN
     FOR lot IN
-        SELECT l.* FROM lifecycle.points_lot AS l
+        SELECT l.* FROM lifecycle.points_lot_settled AS l
          WHERE l.customer_id = customer AND l.due_at IS NOT NULL AND l.available > 0
          ORDER BY l.expires_at, l.active_at, l.lot_id
     LOOP
@@ -186,7 +186,7 @@ CREATE FUNCTION lifecycle.points_paid(customer text, paid_order text, OUT paid b
     AS $$
     SELECT coalesce(-sum(e.points) FILTER (WHERE e.kind = 'redeem'), 0)::bigint,
            coalesce(sum(e.points) FILTER (WHERE e.kind = 'restore'), 0)::bigint
-      FROM lifecycle.points_entry AS e
+      FROM lifecycle.points_entry_settled AS e
      WHERE (e.customer_id, e.reference) = (customer, paid_order) AND e.kind IN ('redeem', 'restore')
 $$;
 COMMENT ON FUNCTION lifecycle.points_paid(text, text) IS 'Internal: the points an order was paid with, and those that refunds have given back';
@@ -200,7 +200,7 @@ DECLARE
     taken   bigint[];
     parts   bigint[];
     i       int;
-    lot     lifecycle.points_lot;
+    lot     lifecycle.points_lot_settled;
 BEGIN
     IF quantity < 0 THEN  -- the refund was taken back: the order is paid with them again, as far as they are still there
         PERFORM lifecycle.take_points(customer, -quantity, paid_order, 'restore', effective);
@@ -208,14 +208,14 @@ BEGIN
     END IF;
     SELECT array_agg(e.lot_id ORDER BY e.lot_id), array_agg(e.taken ORDER BY e.lot_id) INTO lots, taken
       FROM (SELECT e.lot_id, (-sum(e.points))::bigint AS taken
-              FROM lifecycle.points_entry AS e
+              FROM lifecycle.points_entry_settled AS e
              WHERE (e.customer_id, e.reference) = (customer, paid_order) AND e.kind IN ('redeem', 'restore')
              GROUP BY e.lot_id) AS e
      WHERE e.taken > 0;
     parts := lifecycle.apportion(quantity, taken);
     FOR i IN 1 .. coalesce(cardinality(lots), 0) LOOP
         CONTINUE WHEN parts[i] = 0;
-        UPDATE lifecycle.points_lot AS l
+        UPDATE lifecycle.points_lot_settled AS l
            SET expires_at = CASE WHEN l.expires_at <= effective THEN effective + lasting ELSE l.expires_at END
          WHERE l.customer_id = customer AND l.lot_id = lots[i]
         RETURNING l.* INTO STRICT lot;
@@ -237,7 +237,7 @@ DECLARE
     paid     bigint;
     restored bigint;
     wanted   bigint;
-    lots     lifecycle.points_lot[];
+    lots     lifecycle.points_lot_settled[];
     done     bigint;
     earned   bigint;
     parts    bigint[];
@@ -262,7 +262,7 @@ BEGIN
 
         SELECT array_agg(l ORDER BY l.lot_id), coalesce(sum(l.earned), 0), coalesce(sum(l.revoked + l.lapsed + l.shortfall), 0)
           INTO lots, earned, done
-          FROM lifecycle.points_lot AS l
+          FROM lifecycle.points_lot_settled AS l
          WHERE (l.customer_id, l.reference, l.origin) = (item.customer, item.occasion, item.origin) AND NOT l.closed;
         IF lots IS NOT NULL AND NOT item.went AND lots[1].amount = item.amount AND lots[1].earned_at = item.at AND lots[1].paid = paid THEN
             wanted := lifecycle.share_of_points(earned, item.part, item.whole);
@@ -287,7 +287,7 @@ BEGIN
         FOR i IN 1 .. coalesce(cardinality(lots), 0) LOOP
             PERFORM lifecycle.revoke_points(lots[i], lots[i].earned - lots[i].revoked - lots[i].lapsed - lots[i].shortfall,
                                             item.occasion, item.effective);
-            UPDATE lifecycle.points_lot AS l SET closed = true
+            UPDATE lifecycle.points_lot_settled AS l SET closed = true
              WHERE (l.customer_id, l.reference, l.lot_id) = (lots[i].customer_id, lots[i].reference, lots[i].lot_id);
         END LOOP;
         IF NOT item.went THEN
@@ -305,7 +305,7 @@ CREATE FUNCTION lifecycle.collect_shortfalls(customers text[], origins text[], o
     AS $$
     SELECT lifecycle.collect_shortfall(l, l.reference, u.effective)
       FROM unnest(customers, origins, occasions, effective) AS u (customer, origin, occasion, effective)
-      JOIN lifecycle.points_lot AS l ON (l.customer_id, l.reference, l.origin) = (u.customer, u.occasion, u.origin)
+      JOIN lifecycle.points_lot_settled AS l ON (l.customer_id, l.reference, l.origin) = (u.customer, u.occasion, u.origin)
      WHERE NOT l.closed
 $$;
 COMMENT ON FUNCTION lifecycle.collect_shortfalls(text[], text[], text[], timestamptz[]) IS 'Internal: what has been earned anew settles first what the occasion still owes';

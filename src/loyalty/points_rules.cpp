@@ -18,7 +18,7 @@ pg::Statement read_rules{
            "  FROM lifecycle.points_rule AS r WHERE EXISTS (SELECT FROM lifecycle.loyalty_program) ORDER BY r.name"};
 pg::Statement read_program{
     .sql = "SELECT p.point_value, true FROM lifecycle.loyalty_program AS p"
-           " UNION ALL SELECT NULL, true FROM (SELECT FROM lifecycle.points_lot AS l LIMIT 1) AS l"};
+           " UNION ALL SELECT NULL, true FROM lifecycle.points_entry_id_seq AS s WHERE s.is_called"};
 pg::Statement read_multipliers{
     .sql = "SELECT t.points_multiplier FROM lifecycle.tier AS t"
            " WHERE EXISTS (SELECT FROM lifecycle.loyalty_program) ORDER BY t.rank"};

@@ -19,7 +19,7 @@ pg::Statement read_visits{
     .types = {TEXTOID, TIMESTAMPTZOID}};
 // Streaks that have had points, and whether they still have.
 pg::Statement read_rewarded{
-    .sql = "SELECT substr(l.reference, 8), max(l.earned_at) FILTER (WHERE NOT l.closed) FROM lifecycle.points_lot AS l"
+    .sql = "SELECT substr(l.reference, 8), max(l.earned_at) FILTER (WHERE NOT l.closed) FROM lifecycle.points_lot_settled AS l"
            " WHERE l.customer_id = $1 AND l.origin = 'streak' GROUP BY l.reference",
     .types = {TEXTOID}};
 

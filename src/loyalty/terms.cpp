@@ -16,7 +16,7 @@ namespace {
 
 // Points earned, and points taken back from what an occasion earned, whosever lots they came out of.
 pg::Statement read_points{
-    .sql = "SELECT e.reference, e.at, sum(e.pending + e.points)::bigint FROM lifecycle.points_entry AS e"
+    .sql = "SELECT e.reference, e.at, sum(e.pending + e.points)::bigint FROM lifecycle.points_entry_settled AS e"
            " WHERE e.customer_id = $1 AND e.kind IN ('earn', 'revoke', 'reinstate')"
            " GROUP BY e.reference, e.at, e.kind ORDER BY e.at, e.kind, e.reference",
     .types = {TEXTOID}};

@@ -10,7 +10,7 @@ enum class Table {
     customer, purchase_ledger, segment_member, segment_past, segment_delta, tier_past, timer,  // written directly
     segment, tier, loyalty_program, scenario, step, channel, shop,                 // configuration
     source,
-    points_lot, points_entry,  // written directly
+    points_lot, points_entry, points_run,  // written directly
     quarantine,
     sent_note,  // written directly
     outbox,

@@ -15,6 +15,7 @@ Layout layout_of(Oid type) {
     switch (type) {
         case TEXTOID:
         case NUMERICOID: return {-1, false, TYPALIGN_INT};
+        case INT8OID:
         case TIMESTAMPTZOID: return {8, FLOAT8PASSBYVAL, TYPALIGN_DOUBLE};
         case INT4OID: return {4, true, TYPALIGN_INT};
     }

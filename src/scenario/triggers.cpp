@@ -1,6 +1,7 @@
 // What starts scenarios, and what takes the reason away again.
 #include "customer/shop.hpp"
 #include "loyalty/loyalty.hpp"
+#include "loyalty/recent_lots.hpp"
 #include "pg/clock.hpp"
 #include "pg/money.hpp"
 #include "pg/statement.hpp"
@@ -203,10 +204,16 @@ bool still_expire(const Work& work, const Enrolment& e) {
 }
 
 pg::Statement read_expiring{
-    .sql = "SELECT l.customer_id, l.expires_at, sum(l.available)::int8 FROM lifecycle.points_lot AS l"
-           " WHERE l.customer_id = ANY ($1) AND l.due_at > $2 AND l.available > 0 AND l.expires_at > $2"
+    .sql = "SELECT l.customer_id, l.expires_at, sum(l.available)::int8 FROM"
+           " (SELECT s.customer_id, s.expires_at, s.available FROM lifecycle.points_lot_settled AS s"
+           "   WHERE s.customer_id = ANY ($1) AND s.due_at > $2 AND s.available > 0 AND s.expires_at > $2"
+           "  UNION ALL SELECT r.customer_id, u.expires_at, u.points FROM lifecycle.points_run AS r,"
+           "   LATERAL unnest(r.earned_at, r.active_at, r.expires_at, r.points) AS u (earned_at, active_at, expires_at, points)"
+           "   WHERE r.customer_id = ANY ($1) AND u.active_at = u.earned_at AND u.expires_at > $2 AND isfinite(u.expires_at)"
+           "  UNION ALL SELECT u.customer_id COLLATE \"C\", u.expires_at, u.available FROM unnest($3, $4, $5) AS u (customer_id, expires_at, available)"
+           "   WHERE u.expires_at > $2 AND isfinite(u.expires_at)) AS l"
            " GROUP BY l.customer_id, l.expires_at ORDER BY l.customer_id, l.expires_at",
-    .types = {TEXTARRAYOID, TIMESTAMPTZOID}};
+    .types = {TEXTARRAYOID, TIMESTAMPTZOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID, INT8ARRAYOID}};
 
 }  // namespace
 
@@ -226,13 +233,20 @@ std::string_view subject_of(const Enrolment& e) {
 
 void load_expiring(Work& work, Batch batch) {
     if (!work.scenarios.any_points_expiring) return;
-    pg::Array<Datum> customers;
+    pg::Array<Datum> customers, owners, expires_at, points;
     for (const Change& change : batch) {
         bool has_points = !change.after.nulls[kPoints] && DatumGetInt64(change.after.values[kPoints]) > 0;
-        if (has_points && concerns_points(change)) customers.push(change.after.values[kCustomerId]);
+        if (!has_points || !concerns_points(change)) continue;
+        customers.push(change.after.values[kCustomerId]);
+        for (const loyalty::ReadyLot& lot : loyalty::ready_lots(change.after)) {
+            owners.push(change.after.values[kCustomerId]);
+            expires_at.push(TimestampTzGetDatum(lot.expires_at));
+            points.push(Int64GetDatum(lot.points));
+        }
     }
     if (customers.empty()) return;
-    Datum args[] = {pg::text_array(customers.span()), TimestampTzGetDatum(batch[0].now)};
+    Datum args[] = {pg::text_array(customers.span()), TimestampTzGetDatum(batch[0].now), pg::text_array(owners.span()),
+                    pg::instant_array(expires_at.span()), pg::array_of(INT8OID, points.span(), nullptr)};
     uint64 rows = read_expiring.run(args);
     size_t b = 0;
     for (uint64 i = 0; i < rows; ++i) {

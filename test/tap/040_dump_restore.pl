@@ -7,7 +7,7 @@ use Lifecycle;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $clock = '2026-06-01 12:00:00+00';
+my $clock = '2026-06-01 12:01:00+00';
 my $node = new_cluster('dump', conf => "lifecycle.worker = off");
 
 # What is compared: every table of the schema and what its views show. All of it but where it is armed and oids.
@@ -34,6 +34,9 @@ my @told = (
 	segment => 'SELECT * FROM lifecycle.segment ORDER BY name',
 	tier => 'SELECT * FROM lifecycle.tier ORDER BY name',
 	loyalty_program => 'SELECT * FROM lifecycle.loyalty_program',
+	points_lot => 'SELECT * FROM lifecycle.points_lot ORDER BY 1, 2, 3',
+	points_entry => 'SELECT * FROM lifecycle.points_entry ORDER BY 1, 2, 3',
+	recent_lot => 'SELECT * FROM lifecycle.recent_lot ORDER BY 1, 2, 3',
 	shop => 'SELECT * FROM lifecycle.shop',
 	channel => 'SELECT * FROM lifecycle.channel ORDER BY name',
 	scenario => 'SELECT * FROM lifecycle.scenario ORDER BY name',
@@ -96,9 +99,12 @@ sub live
 	}
 	# Somebody is on the way through what has been changed since.
 	$node->safe_psql($db, q{UPDATE lifecycle.step SET subject = '{"en": "Changed"}' WHERE scenario IN (SELECT s.name FROM lifecycle.scenario AS s WHERE s.status = 'active')});
-	# One by one, so that they wait in the customers' rows.
-	$node->safe_psql($db, join "\n", "SET lifecycle.clock = '$clock';",
-		map { "INSERT INTO shop.orders (customer, amount, placed_at) VALUES ('c" . $_ % 5 . "', 12.50, lifecycle.now());" } 1 .. 30);
+	# One by one, so that they wait in the customers' rows, and what they earn with them.
+	$node->safe_psql($db, join "\n",
+		"INSERT INTO lifecycle.points_rule (name, earns_on, rate, pending, expiry, valid_from) VALUES ('orders', 'order', 1, '14 days', '1 year', '2026-06-01 12:00:01+00');",
+		map { sprintf "SET lifecycle.clock = '2026-06-01 12:00:%02d+00'; INSERT INTO shop.orders (customer, amount, placed_at) VALUES ('c%d', 12.50, lifecycle.now());", $_, $_ > 15 ? 0 : $_ % 5 } 1 .. 40);
+	cmp_ok($node->safe_psql($db, 'SELECT count(*) FROM lifecycle.recent_lot'), '>=', 30, 'lots of points wait');
+	cmp_ok($node->safe_psql($db, 'SELECT count(*) FROM lifecycle.points_run'), '>=', 1, 'and some are packed');
 	$node->safe_psql($db, <<~SQL);
 		SET lifecycle.clock = '$clock';
 		INSERT INTO shop.orders (customer, amount, placed_at) VALUES ('bad', 'NaN', lifecycle.now()), ('later', 9, lifecycle.now() + interval '2 days');
