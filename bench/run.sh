@@ -11,7 +11,7 @@ DURATION=${DURATION:-8}           # of one pgbench run, in seconds (bash keeps S
 CLIENTS=${CLIENTS:-8}
 BACKFILL=${BACKFILL:-1000000}     # orders that are there before the table is attached, ten for each customer
 BENCHES=${BENCHES:-bulk copy single update backfill}
-CONTENDERS=${CONTENDERS:-bare row_trigger statement_trigger pg_lifecycle whole_playbook}
+CONTENDERS=${CONTENDERS:-bare row_trigger statement_trigger pg_lifecycle whole_playbook points}
 PRELOAD=${PRELOAD-pg_lifecycle}    # with its worker, as in production; empty: nothing
 BENCH_USER=${BENCH_USER:-postgres} # who runs the server when we are root, whom it refuses
 PG_CONFIG=${PG_CONFIG:-pg_config}
@@ -86,6 +86,9 @@ attach() {  # contender, database
     statement_trigger) sql "$2" -v each=statement -f "$here/rivals.sql" ;;
     pg_lifecycle) sql "$2" -o /dev/null -v whole_playbook=false -f "$here/lifecycle.sql" ;;
     whole_playbook) sql "$2" -o /dev/null -v whole_playbook=true -f "$here/lifecycle.sql" ;;
+    points) sql "$2" -o /dev/null -v whole_playbook=false -f "$here/lifecycle.sql" -c "
+      INSERT INTO lifecycle.points_rule (name, earns_on, rate, pending, expiry, expiry_rounding, valid_from)
+      VALUES ('orders', 'order', 1, '14 days', '1 year', 'month', '2000-01-01')" ;;
     *) say "unknown contender: $1"; exit 2 ;;
   esac
 }
@@ -96,7 +99,7 @@ check() {  # contender, database
   ordered="SELECT count(DISTINCT customer_id), count(*), coalesce(sum(amount), 0) FROM orders"
   case $1 in
     bare | copy_and_insert) return ;;
-    pg_lifecycle | whole_playbook) known="SELECT count(*), coalesce(sum(order_count), 0), coalesce(sum(revenue), 0) FROM lifecycle.customer" ;;
+    pg_lifecycle | whole_playbook | points) known="SELECT count(*), coalesce(sum(order_count), 0), coalesce(sum(revenue), 0) FROM lifecycle.customer" ;;
     *) known="SELECT count(*), coalesce(sum(order_count), 0), coalesce(sum(revenue), 0) FROM customer" ;;
   esac
   if [ -n "$(sql "$2" -c "$ordered EXCEPT $known")" ]; then
@@ -141,6 +144,8 @@ order_history() {  # contender, database, when each order was placed
   sql "$2" -c "INSERT INTO orders (customer_id, amount, placed_at)
                SELECT customer_id, amount, $3 FROM prepared.history ORDER BY placed_at"
   check "$1" "$2"
+  # What has fallen due since those orders would have been worked off long ago.
+  if sql "$2" -c "SELECT extname FROM pg_extension" | grep -qx pg_lifecycle; then sql "$2" -o /dev/null -c "SELECT lifecycle.tick()"; fi
   sql "$2" -c "VACUUM (FULL, FREEZE, ANALYZE)"
 }
 
