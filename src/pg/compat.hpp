@@ -57,15 +57,15 @@ inline IndexScanDesc begin_index_scan(Relation table, Relation index, Snapshot s
 #endif
 }
 
-// The page of a B-tree on which entries of the key begin, locked for reading; InvalidBuffer: there is none.
-inline Buffer search_leaf([[maybe_unused]] Relation table, Relation index, BTScanInsert key, [[maybe_unused]] Snapshot snapshot) {
+// The page of a B-tree on which entries of the key begin, locked (BT_READ or BT_WRITE); InvalidBuffer: there is none.
+inline Buffer search_leaf([[maybe_unused]] Relation table, Relation index, BTScanInsert key, [[maybe_unused]] Snapshot snapshot, int access) {
     Buffer buffer;
 #if PG_VERSION_NUM >= 170000
-    BTStack stack = _bt_search(index, table, key, &buffer, BT_READ);
+    BTStack stack = _bt_search(index, table, key, &buffer, access);
 #elif PG_VERSION_NUM >= 160000
-    BTStack stack = _bt_search(index, table, key, &buffer, BT_READ, snapshot);
+    BTStack stack = _bt_search(index, table, key, &buffer, access, snapshot);
 #else
-    BTStack stack = _bt_search(index, key, &buffer, BT_READ, snapshot);
+    BTStack stack = _bt_search(index, key, &buffer, access, snapshot);
 #endif
     _bt_freestack(stack);
     return buffer;

@@ -44,7 +44,7 @@ Buffer find_leaf(Finger& f) {
         if (covers(f, BufferGetPage(buffer))) return buffer;
         _bt_relbuf(f.index, buffer);
     }
-    Buffer buffer = search_leaf(f.table->relation, f.index, f.key, f.snapshot);
+    Buffer buffer = search_leaf(f.table->relation, f.index, f.key, f.snapshot, BT_READ);
     f.leaf = buffer == InvalidBuffer ? InvalidBlockNumber : BufferGetBlockNumber(buffer);
     f.next = InvalidOffsetNumber;
     return buffer;

@@ -244,7 +244,7 @@ Search begin(Rows* rows, const Picking& picking, Snapshot snapshot) {
     s.key->scankeys[0].sk_flags &= ~SK_ISNULL;
     s.key->scankeys[0].sk_argument = picking.text;
     pgstat_count_index_scan(s.index);
-    Buffer buffer = search_leaf(rows->relation, s.index, s.key, snapshot);
+    Buffer buffer = search_leaf(rows->relation, s.index, s.key, snapshot, BT_READ);
     if (buffer == InvalidBuffer) {
         PredicateLockRelation(s.index, snapshot);
     } else {

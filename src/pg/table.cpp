@@ -1,5 +1,6 @@
 #include "pg/table.hpp"
 
+#include "pg/entries.hpp"
 #include "pg/finger.hpp"
 
 namespace lifecycle::pg {
@@ -45,33 +46,43 @@ TupleTableSlot* make_waiting_slot(TableWriter* w) {
     return MakeSingleTupleTableSlot(shared, &TTSOpsHeapTuple);
 }
 
-// Rows come in the order of an index where that is possible, so that those of new customers often follow all that it has. The server looks there first
-// instead of going down from the root, but only in large indexes does it find out by itself where that is. It checks whether the place is right,
-// so a guess can do no harm.
-struct AtEnd {
-    int tries = 3;  // the end moves when its page is split; beyond that the rows do not belong there
+constexpr size_t kRowsWorthSorting = 8;
 
-    void guess(Relation index) {
-        if (tries == 0 || RelationGetTargetBlock(index) != InvalidBlockNumber || index->rd_rel->relam != BTREE_AM_OID) return;
-        --tries;
-        Buffer last = last_leaf(index);
-        if (!BufferIsValid(last)) return;
-        RelationSetTargetBlock(index, BufferGetBlockNumber(last));
-        UnlockReleaseBuffer(last);
+// A page of the index after the other; what is not so simple, such as a page that has to be split, is the server's to do.
+void insert_sorted(TableWriter* w, const Leaves& leaves, int i) {
+    Array<NewEntry> entries;
+    entries.reserve(w->waiting);
+    for (size_t k = 0; k < w->waiting; ++k) {
+        Datum values[INDEX_MAX_KEYS];
+        bool nulls[INDEX_MAX_KEYS];
+        FormIndexDatum(w->infos[i], w->slots[k], nullptr, values, nulls);
+        if (w->infos[i]->ii_Predicate != NIL && nulls[0]) continue;
+        entries.push(make_entry(leaves, values, nulls, w->slots[k]->tts_tid, k));
     }
-};
-constexpr size_t kRowsWorthGuessing = 64;
+    sort_entries(leaves, entries.span());
+    for (size_t k = 0; k < entries.size;) {
+        size_t written = write_run(leaves, entries.span().subspan(k));
+        if (written == 0) insert_index_entry(w, i, w->slots[entries[k].row], true);
+        k += Max(written, size_t{1});
+    }
+}
 
 void flush(TableWriter* w) {
     if (w->waiting == 0) return;
     table_multi_insert(w->relation, w->slots.data, static_cast<int>(w->waiting), GetCurrentCommandId(true), 0, nullptr);
     // One index after the other: the pages of each are met once, not again and again between those of the others.
     for (int i = 0; i < w->index_count; ++i) {
-        AtEnd end;
-        for (size_t k = 0; k < w->waiting; ++k) {
-            if (w->waiting >= kRowsWorthGuessing) end.guess(w->indexes[i]);
-            insert_index_entry(w, i, w->slots[k], true);
+        if (w->waiting >= kRowsWorthSorting) {
+            MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext, "index entries", ALLOCSET_DEFAULT_SIZES);
+            MemoryContext caller = MemoryContextSwitchTo(scratch);
+            Leaves leaves;
+            bool sorted = open_leaves(w->relation, w->indexes[i], &leaves);
+            if (sorted) insert_sorted(w, leaves, i);
+            MemoryContextSwitchTo(caller);
+            MemoryContextDelete(scratch);
+            if (sorted) continue;
         }
+        for (size_t k = 0; k < w->waiting; ++k) insert_index_entry(w, i, w->slots[k], true);
     }
     for (size_t k = 0; k < w->waiting; ++k) ExecClearTuple(w->slots[k]);
     w->waiting = 0;

@@ -1,0 +1,194 @@
+#include "pg/entries.hpp"
+
+#include <algorithm>
+
+#include "pg/text.hpp"
+
+namespace lifecycle::pg {
+
+namespace {
+
+// Larger ones are rare, and whether they fit at all is the server's to say.
+constexpr Size kLargestEntry = 1024;
+
+// What the log takes for an entry that is written by itself, besides the entry.
+constexpr Size kLogOverhead = 56;
+
+bool compares_bytes(Relation index, const BTScanInsertData* key) {
+    return index->rd_opcintype[0] == TEXTOID && (key->scankeys[0].sk_flags & SK_BT_DESC) == 0 && index->rd_indcollation[0] == C_COLLATION_OID;
+}
+
+// What is the same byte by byte is equal in any collation, and in an index of messages that is mostly so.
+bool is_same_text(Oid type, Datum a, Datum b) { return type == TEXTOID && view(a) == view(b); }
+
+int32 compare_column(const Leaves& l, int column, Datum a, Datum b) {
+    const ScanKeyData& k = l.key->scankeys[column];
+    if (a == b || is_same_text(l.index->rd_opcintype[column], a, b)) return 0;
+    int32 order = DatumGetInt32(FunctionCall2Coll(const_cast<FmgrInfo*>(&k.sk_func), k.sk_collation, a, b));
+    return (k.sk_flags & SK_BT_DESC) != 0 ? -order : order;
+}
+
+int32 compare_keys(const Leaves& l, const NewEntry& a, const NewEntry& b) {
+    int32 order = l.by_bytes ? view(a.first).compare(view(b.first)) : compare_column(l, 0, a.first, b.first);
+    TupleDesc layout = RelationGetDescr(l.index);
+    for (int i = 1; order == 0 && i < IndexRelationGetNumberOfKeyAttributes(l.index); ++i) {
+        bool null;
+        Datum x = index_getattr(a.tuple, i + 1, layout, &null);
+        Datum y = index_getattr(b.tuple, i + 1, layout, &null);
+        order = compare_column(l, i, x, y);
+    }
+    return order;
+}
+
+// Those that are left to the server come last.
+bool precedes(const Leaves& l, const NewEntry& a, const NewEntry& b) {
+    if (a.tuple == nullptr || b.tuple == nullptr) return a.tuple != nullptr && b.tuple == nullptr;
+    int32 order = compare_keys(l, a, b);
+    return order != 0 ? order < 0 : ItemPointerCompare(&a.tuple->t_tid, &b.tuple->t_tid) < 0;
+}
+
+// Where rows have unique keys, their place among equal ones is no question: there must not be any.
+void aim_at(const Leaves& l, const NewEntry& e) {
+    TupleDesc layout = RelationGetDescr(l.index);
+    l.key->scankeys[0].sk_argument = e.first;
+    for (int i = 1; i < l.key->keysz; ++i) {
+        bool null;
+        l.key->scankeys[i].sk_argument = index_getattr(e.tuple, i + 1, layout, &null);
+    }
+    l.key->scantid = l.unique ? nullptr : &e.tuple->t_tid;
+}
+
+// The first entry from `low` on that does not lie before the one aimed at; `equal`: it is the same.
+OffsetNumber find_place(const Leaves& l, Page page, OffsetNumber low, bool* equal) {
+    auto high = static_cast<OffsetNumber>(PageGetMaxOffsetNumber(page) + 1);
+    *equal = false;
+    OffsetNumber middle = low;  // mostly the one that the entry before has found
+    while (low < high) {
+        int32 order = _bt_compare(l.index, l.key, page, middle);
+        if (order == 0) *equal = true;
+        if (order > 0) {
+            low = static_cast<OffsetNumber>(middle + 1);
+        } else {
+            high = middle;
+        }
+        middle = static_cast<OffsetNumber>(low + (high - low) / 2);
+    }
+    return low;
+}
+
+// Where on a page the first of the entries belong.
+struct Run {
+    Array<OffsetNumber> places;
+    Size bytes = 0;  // what they take up there
+};
+
+Run find_run(const Leaves& l, Page page, std::span<const NewEntry> entries) {
+    Run run;
+    BTPageOpaque opaque = BTPageGetOpaque(page);
+    Size room = PageGetFreeSpace(page);
+    OffsetNumber place = P_FIRSTDATAKEY(opaque);
+    for (const NewEntry& e : entries) {
+        if (e.tuple == nullptr) break;
+        Size size = MAXALIGN(IndexTupleSize(e.tuple));
+        if (size > room) break;
+        if (l.unique && !run.places.empty() && compare_keys(l, (&e)[-1], e) == 0) break;
+        bool at_end = place > PageGetMaxOffsetNumber(page);
+        if (!at_end || !P_RIGHTMOST(opaque)) aim_at(l, e);
+        // What would be the same as the upper bound may lie on the next page.
+        if (!P_RIGHTMOST(opaque) && _bt_compare(l.index, l.key, page, P_HIKEY) >= 0) break;
+        bool equal = false;
+        if (!at_end) place = find_place(l, page, place, &equal);
+        if (equal) break;
+        run.places.push(place);
+        run.bytes += size + sizeof(ItemIdData);
+        room -= Min(room, size + sizeof(ItemIdData));
+    }
+    return run;
+}
+
+// Whether the log had better get the page as it is then; entry by entry must not be much less.
+bool is_page_worth_logging(const Run& run, Page page) {
+    Size used = BLCKSZ - PageGetExactFreeSpace(page) + run.bytes;
+    return 2 * (run.bytes + run.places.size * kLogOverhead) >= used;
+}
+
+void add(const Leaves& l, Page page, IndexTuple tuple, OffsetNumber place) {
+    if (PageAddItem(page, reinterpret_cast<Item>(tuple), IndexTupleSize(tuple), place, false, false) == InvalidOffsetNumber)
+        elog(PANIC, "could not add an entry to a page of index \"%s\"", RelationGetRelationName(l.index));
+}
+
+// As the server does. A record may turn into an image of the page, which must not show what the records after it add.
+void log_entry(Buffer buffer, IndexTuple tuple, OffsetNumber place) {
+    xl_btree_insert record{.offnum = place};
+    XLogBeginInsert();
+    XLogRegisterData(reinterpret_cast<char*>(&record), SizeOfBtreeInsert);
+    XLogRegisterBuffer(0, buffer, REGBUF_STANDARD);
+    XLogRegisterBufData(0, reinterpret_cast<char*>(tuple), static_cast<int>(IndexTupleSize(tuple)));
+    XLogRecPtr end = XLogInsert(RM_BTREE_ID, XLOG_BTREE_INSERT_LEAF);
+    PageSetLSN(BufferGetPage(buffer), end);
+}
+
+void write(const Leaves& l, Buffer buffer, const Run& run, std::span<const NewEntry> entries) {
+    CheckForSerializableConflictIn(l.index, nullptr, BufferGetBlockNumber(buffer));
+    Page page = BufferGetPage(buffer);
+    bool whole = is_page_worth_logging(run, page);
+    bool logged = RelationNeedsWAL(l.index);
+    START_CRIT_SECTION();
+    MarkBufferDirty(buffer);
+    for (size_t k = 0; k < run.places.size; ++k) {
+        auto place = static_cast<OffsetNumber>(run.places[k] + k);
+        add(l, page, entries[k].tuple, place);
+        if (logged && !whole) log_entry(buffer, entries[k].tuple, place);
+    }
+    if (logged && whole) log_newpage_buffer(buffer, true);
+    END_CRIT_SECTION();
+}
+
+}  // namespace
+
+bool open_leaves(Relation table, Relation index, Leaves* leaves) {
+    if (index->rd_rel->relam != BTREE_AM_OID) return false;
+    BTScanInsert key = _bt_mkscankey(index, nullptr);
+    if (!key->heapkeyspace) return false;  // made before PostgreSQL 12, and upgraded ever since
+    key->anynullkeys = false;
+    key->keysz = IndexRelationGetNumberOfKeyAttributes(index);
+    for (int i = 0; i < key->keysz; ++i) key->scankeys[i].sk_flags &= ~SK_ISNULL;
+    *leaves = {table, index, key, compares_bytes(index, key), index->rd_index->indisunique};
+    return true;
+}
+
+NewEntry make_entry(const Leaves& l, const Datum* values, const bool* nulls, ItemPointerData tid, size_t row) {
+    for (int i = 0; i < IndexRelationGetNumberOfAttributes(l.index); ++i) {
+        if (nulls[i]) return {nullptr, 0, row};
+    }
+    IndexTuple tuple = index_form_tuple(RelationGetDescr(l.index), const_cast<Datum*>(values), const_cast<bool*>(nulls));
+    if (IndexTupleSize(tuple) > kLargestEntry) return {nullptr, 0, row};
+    tuple->t_tid = tid;
+    bool null;
+    return {tuple, index_getattr(tuple, 1, RelationGetDescr(l.index), &null), row};
+}
+
+void sort_entries(const Leaves& l, std::span<NewEntry> entries) {
+    auto before = [&](const NewEntry& a, const NewEntry& b) { return precedes(l, a, b); };
+    if (!std::is_sorted(entries.begin(), entries.end(), before)) std::sort(entries.begin(), entries.end(), before);
+}
+
+size_t write_run(const Leaves& l, std::span<const NewEntry> entries) {
+    if (entries.empty() || entries[0].tuple == nullptr) return 0;
+    aim_at(l, entries[0]);
+    // The first leaf on which the key could be. Whoever enters the same key has to come by it, too, and waits until we are done.
+    Buffer buffer = search_leaf(l.table, l.index, l.key, nullptr, BT_WRITE);
+    if (!BufferIsValid(buffer)) return 0;
+    Page page = BufferGetPage(buffer);
+    BTPageOpaque opaque = BTPageGetOpaque(page);
+    size_t written = 0;
+    if (!P_IGNORE(opaque) && !P_INCOMPLETE_SPLIT(opaque)) {
+        Run run = find_run(l, page, entries);
+        written = run.places.size;
+        if (written > 0) write(l, buffer, run, entries);
+    }
+    _bt_relbuf(l.index, buffer);
+    return written;
+}
+
+}  // namespace lifecycle::pg
