@@ -301,9 +301,10 @@ void lock_from(Instant now, int limit, const Position& after, pg::Array<Due>* du
 
 // Sorted by customer; whose other timer has run out, too, is there once, with the one that the row speaks of.
 std::span<Due> once_each(pg::Array<Due>& due) {
-    std::sort(due.begin(), due.end(), [](const Due& a, const Due& b) {
+    auto before = [](const Due& a, const Due& b) {
         return a.customer != b.customer ? a.customer < b.customer : ItemPointerIsValid(&a.timer) > ItemPointerIsValid(&b.timer);
-    });
+    };
+    if (!std::is_sorted(due.begin(), due.end(), before)) std::sort(due.begin(), due.end(), before);
     Due* end = std::unique(due.begin(), due.end(), [](const Due& a, const Due& b) { return a.customer == b.customer; });
     return {due.begin(), end};
 }

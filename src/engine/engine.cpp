@@ -220,8 +220,10 @@ int64 work_off_some(int limit, customer::Position* after) {
     Instant now = pg::now();
     auto due = customer::lock_due(now, limit, after);
     if (due.empty()) return 0;
-    auto batch = pg::zeroed<Change>(due.size());
-    for (size_t i = 0; i < due.size(); ++i) batch[i] = make_change(due[i].customer, {}, now, {});
+    pg::Array<Change> made;  // large ones: written once, not cleared first
+    made.reserve(due.size());
+    for (const customer::Due& d : due) new (&made.data[made.size++]) Change(make_change(d.customer, {}, now, {}));
+    Batch batch = made.span();
     run_stages(batch, customer::load(batch, due));
     return static_cast<int64>(due.size());
 }

@@ -6,6 +6,7 @@
 #include "outbox/sent.hpp"
 #include "pg/catalog.hpp"
 #include "pg/clock.hpp"
+#include "pg/form.hpp"
 #include "pg/guard.hpp"
 #include "pg/statement.hpp"
 #include "pg/table.hpp"
@@ -109,7 +110,7 @@ HeapTuple as_sent(HeapTuple row, TupleDesc layout, const Answer& answer, const L
     m.set(kPart, Int32GetDatum(history));
     m.values[kProviderId] = answer.provider_id;
     m.nulls[kProviderId] = answer.provider_id == 0;
-    return heap_form_tuple(layout, m.values, m.nulls);
+    return pg::form_row(layout, m.values, m.nulls);
 }
 
 // Moves the messages of a lease into history; the others stay in `answers`.

@@ -1,5 +1,6 @@
 #include "pg/rows.hpp"
 
+#include "pg/form.hpp"
 #include "pg/table.hpp"
 
 namespace lifecycle::pg {
@@ -71,7 +72,7 @@ void write_indexes(Rows* rows, TupleTableSlot* slot, NewEntries which) {
 }  // namespace
 
 HeapTuple change_row(Rows* rows, ItemPointer tid, const Datum* values, const bool* nulls) {
-    HeapTuple row = heap_form_tuple(RelationGetDescr(rows->relation), const_cast<Datum*>(values), const_cast<bool*>(nulls));
+    HeapTuple row = form_row(RelationGetDescr(rows->relation), values, nulls);
     ExecForceStoreHeapTuple(row, rows->slot, false);
     NewEntries needed = update_tuple(rows->relation, tid, rows->slot);
     if (needed != NewEntries::none) write_indexes(rows, rows->slot, needed);

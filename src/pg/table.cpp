@@ -2,6 +2,7 @@
 
 #include "pg/entries.hpp"
 #include "pg/finger.hpp"
+#include "pg/form.hpp"
 
 namespace lifecycle::pg {
 
@@ -89,7 +90,7 @@ void flush(TableWriter* w) {
 }
 
 void fill(TupleTableSlot* slot, const Datum* values, const bool* nulls) {
-    HeapTuple tuple = heap_form_tuple(slot->tts_tupleDescriptor, const_cast<Datum*>(values), const_cast<bool*>(nulls));
+    HeapTuple tuple = form_row(slot->tts_tupleDescriptor, values, nulls);
     ExecStoreHeapTuple(tuple, slot, true);
 }
 
