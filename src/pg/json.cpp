@@ -50,33 +50,78 @@ Datum row_to_json(TupleTableSlot* slot) {
 
 namespace {
 
-JsonbValue string_value(std::string_view text) {
-    JsonbValue v;
-    v.type = jbvString;
-    v.val.string.len = static_cast<int>(text.size());
-    v.val.string.val = const_cast<char*>(text.data());
-    return v;
+// Numbers and containers begin at a multiple of four bytes.
+bool is_aligned(JEntry type) { return type == JENTRY_ISNUMERIC || type == JENTRY_ISCONTAINER; }
+
+// The order of the keys in a jsonb.
+bool precedes(const JsonObject::Member& a, const JsonObject::Member& b) {
+    return a.key.size() != b.key.size() ? a.key.size() < b.key.size() : a.key < b.key;
+}
+
+// One of the entries that say how long the children of a container are; some say where they end.
+JEntry entry_of(JEntry type, uint32 n, Size length, Size end) {
+    if (end > JENTRY_OFFLENMASK)
+        ereport(ERROR, errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED), errmsg("a jsonb object would be larger than %u bytes", JENTRY_OFFLENMASK));
+    return type | (n % JB_OFFSET_STRIDE == 0 ? JENTRY_HAS_OFF | static_cast<JEntry>(end) : static_cast<JEntry>(length));
 }
 
 }  // namespace
 
-JsonObject::JsonObject() { pushJsonbValue(&state, WJB_BEGIN_OBJECT, nullptr); }
-
-void JsonObject::put(std::string_view key, std::string_view value) {
-    JsonbValue k = string_value(key), v = string_value(value);
-    pushJsonbValue(&state, WJB_KEY, &k);
-    pushJsonbValue(&state, WJB_VALUE, &v);
+void JsonObject::add(const Member& member) {
+    size_t at = members.size;
+    while (at > 0 && precedes(member, members[at - 1])) --at;
+    if (at > 0 && members[at - 1].key == member.key) {
+        members[at - 1] = member;
+        return;
+    }
+    members.push(member);
+    for (size_t i = members.size - 1; i > at; --i) members[i] = members[i - 1];
+    members[at] = member;
 }
 
+void JsonObject::put(std::string_view key, std::string_view value) { add({key, value, JENTRY_ISSTRING}); }
+
 void JsonObject::put_members(Datum object) {
-    JsonbIterator* it = JsonbIteratorInit(&DatumGetJsonbP(object)->root);
-    JsonbValue v;
-    JsonbIteratorToken token = JsonbIteratorNext(&it, &v, false);  // the beginning
-    while ((token = JsonbIteratorNext(&it, &v, true)) != WJB_DONE) {
-        if (token == WJB_KEY || token == WJB_VALUE) pushJsonbValue(&state, token, &v);
+    JsonbContainer* container = &DatumGetJsonbP(object)->root;
+    auto count = static_cast<int>(JsonContainerSize(container));
+    const char* data = reinterpret_cast<const char*>(&container->children[2 * count]);
+    auto bytes_of = [&](int n) { return std::string_view{data + getJsonbOffset(container, n), getJsonbLength(container, n)}; };
+    for (int i = 0; i < count; ++i) {
+        std::string_view value = bytes_of(count + i);
+        JEntry type = container->children[count + i] & JENTRY_TYPEMASK;
+        if (is_aligned(type)) {
+            auto offset = static_cast<size_t>(value.data() - data);
+            value.remove_prefix(INTALIGN(offset) - offset);
+        }
+        add({bytes_of(i), value, type});
     }
 }
 
-Datum JsonObject::finish() { return PointerGetDatum(JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, nullptr))); }
+Datum JsonObject::finish() {
+    size_t count = members.size;
+    Size size = VARHDRSZ + sizeof(uint32) + 2 * count * sizeof(JEntry);
+    for (const Member& m : members) size += m.key.size() + m.value.size() + sizeof(uint32);
+    auto* jsonb = static_cast<Jsonb*>(palloc(size));
+    jsonb->root.header = static_cast<uint32>(count) | JB_FOBJECT;
+    char* data = reinterpret_cast<char*>(&jsonb->root.children[2 * count]);
+    Size end = 0;
+    for (uint32 i = 0; i < count; ++i) {
+        const Member& m = members[i];
+        memcpy(data + end, m.key.data(), m.key.size());
+        end += m.key.size();
+        jsonb->root.children[i] = entry_of(JENTRY_ISSTRING, i, m.key.size(), end);
+    }
+    for (uint32 i = 0; i < count; ++i) {
+        const Member& m = members[i];
+        Size begun = end;
+        while (is_aligned(m.type) && end != INTALIGN(end)) data[end++] = 0;
+        if (!m.value.empty()) memcpy(data + end, m.value.data(), m.value.size());
+        end += m.value.size();
+        auto n = static_cast<uint32>(count) + i;
+        jsonb->root.children[n] = entry_of(m.type, n, end - begun, end);
+    }
+    SET_VARSIZE(jsonb, data + end - reinterpret_cast<char*>(jsonb));
+    return PointerGetDatum(jsonb);
+}
 
 }  // namespace lifecycle::pg

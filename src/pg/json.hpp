@@ -3,7 +3,7 @@
 
 #include <string_view>
 
-#include "pg/postgres.hpp"
+#include "pg/array.hpp"
 
 namespace lifecycle::pg {
 
@@ -15,15 +15,22 @@ Datum row_from_json(FmgrInfo* reader, Datum json);
 // number.
 Datum row_to_json(TupleTableSlot* slot);
 
-// A jsonb object that is put together from texts and from the members of other objects, without a way through text.
+// A jsonb object that is put together from texts and from the members of other objects, byte by byte: nothing is taken apart that is inside of these.
+// What is put in must last until it is finished.
 class JsonObject {
-    JsonbParseState* state = nullptr;
-
 public:
-    JsonObject();
-    void put(std::string_view key, std::string_view value);
+    struct Member {
+        std::string_view key;
+        std::string_view value;  // as a jsonb holds it
+        JEntry type;
+    };
+    void put(std::string_view key, std::string_view value);  // of a key that is there already: instead
     void put_members(Datum object);
     Datum finish();
+
+private:
+    Array<Member> members;  // in the order of a jsonb
+    void add(const Member& member);
 };
 
 }  // namespace lifecycle::pg
