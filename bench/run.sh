@@ -86,9 +86,7 @@ attach() {  # contender, database
     statement_trigger) sql "$2" -v each=statement -f "$here/rivals.sql" ;;
     pg_lifecycle) sql "$2" -o /dev/null -v whole_playbook=false -f "$here/lifecycle.sql" ;;
     whole_playbook) sql "$2" -o /dev/null -v whole_playbook=true -f "$here/lifecycle.sql" ;;
-    points) sql "$2" -o /dev/null -v whole_playbook=false -f "$here/lifecycle.sql" -c "
-      INSERT INTO lifecycle.points_rule (name, earns_on, rate, pending, expiry, expiry_rounding, valid_from)
-      VALUES ('orders', 'order', 1, '14 days', '1 year', 'month', '2000-01-01')" ;;
+    points) sql "$2" -o /dev/null -v whole_playbook=false -v points=true -f "$here/lifecycle.sql" ;;
     *) say "unknown contender: $1"; exit 2 ;;
   esac
 }

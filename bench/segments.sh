@@ -159,13 +159,13 @@ report_ticks() {  # customers
 # What 20 predicates more, or points, add to a single order.
 single() {  # name
     fresh run
-    [ "$1" = bare ] || sql -d run -o /dev/null -f "$here/lifecycle.sql"
     case $1 in
-        predicates) sql -d run -c "INSERT INTO lifecycle.segment (name, predicate)
-            SELECT 'p' || n, format('revenue > %s AND last_order_at > now() - interval ''%s days''', 1000000 * n, 10 * n) FROM generate_series(1, 20) AS n" ;;
-        points) sql -d run -c "INSERT INTO lifecycle.points_rule (name, earns_on, rate, pending, expiry, expiry_rounding, valid_from)
-            VALUES ('orders', 'order', 1, '14 days', '1 year', 'month', '2000-01-01')" ;;
+        bare) ;;
+        points) sql -d run -o /dev/null -v points=true -f "$here/lifecycle.sql" ;;
+        *) sql -d run -o /dev/null -f "$here/lifecycle.sql" ;;
     esac
+    [ "$1" != predicates ] || sql -d run -c "INSERT INTO lifecycle.segment (name, predicate)
+        SELECT 'p' || n, format('revenue > %s AND last_order_at > now() - interval ''%s days''', 1000000 * n, 10 * n) FROM generate_series(1, 20) AS n"
     sql -d run -c "INSERT INTO orders (customer_id, amount, placed_at) SELECT n, 20, now() - random() * interval '40 days' FROM generate_series(1, 20000) AS n" \
         -c "VACUUM ANALYZE" -c CHECKPOINT
     pgbench -n -M prepared -c "$CLIENTS" -j 2 -D customers=20000 -f "$here/single.sql" -T 1 run >/dev/null 2>&1

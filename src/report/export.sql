@@ -11,11 +11,11 @@ DECLARE
 BEGIN
     FOR relation IN
         -- Points are shown as their views have them, wherever they are kept.
-        SELECT CASE p.place WHEN 'lifecycle.points_lot_settled'::regclass THEN 'lifecycle.points_lot'::regclass
-                            WHEN 'lifecycle.points_entry_settled'::regclass THEN 'lifecycle.points_entry'::regclass
-                            ELSE p.place END AS name,
-               regexp_replace(c.relname, '^(points_lot|points_entry)_settled$', '\1') AS relname
-          FROM lifecycle.personal_columns() AS p JOIN pg_class AS c ON c.oid = p.place
+        SELECT c.oid::regclass AS name, c.relname
+          FROM lifecycle.personal_columns() AS p
+          JOIN pg_class AS c ON c.oid = CASE p.place WHEN 'lifecycle.points_lot_settled'::regclass THEN 'lifecycle.points_lot'::regclass
+                                                     WHEN 'lifecycle.points_entry_settled'::regclass THEN 'lifecycle.points_entry'::regclass
+                                                     ELSE p.place END
          WHERE p.name = 'customer_id' AND p.place NOT IN ('lifecycle.timer'::regclass, 'lifecycle.points_run'::regclass)
     LOOP
         EXECUTE format('SELECT jsonb_agg(jsonb_strip_nulls(to_jsonb(t)) ORDER BY to_jsonb(t)) FROM %s AS t WHERE t.customer_id = ANY ($1)', relation.name)
