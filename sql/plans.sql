@@ -28,6 +28,12 @@ SELECT lifecycle.track('friend' || n, 'order', jsonb_build_object('order', n, 'a
 SET lifecycle.clock = '2026-05-01 12:00+00';
 SELECT lifecycle.tick() \g /dev/null
 SELECT pg_stat_force_next_flush() \g /dev/null
+-- So are the messages of each customer whose future is foreseen, among all that wait.
+BEGIN;
+SELECT count(*) FROM lifecycle.foresee(ARRAY(SELECT 'friend' || n FROM generate_series(1, 500) AS n), lifecycle.now(), lifecycle.now() + interval '1 hour');
+SELECT sum(seq_tup_read + idx_tup_fetch) > 20 * 500 AS too_many_rows_read FROM pg_stat_xact_user_tables WHERE schemaname = 'lifecycle' AND relname ~ '^outbox_\d+$';
+COMMIT;
+SELECT pg_stat_force_next_flush() \g /dev/null
 BEGIN;
 SELECT count(*) FROM lifecycle.claim(500);
 SELECT relname, seq_tup_read + idx_tup_fetch AS rows_read
