@@ -50,12 +50,15 @@ fresh() {  # database
     sql -d "$1" -c "CREATE TABLE orders (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, customer_id bigint, amount numeric(12,2), placed_at timestamptz)"
 }
 
-# Two orders for each customer; the last orders of the first $DUE are such that they fall at risk at one instant, those of the next an hour later.
+# Two orders for each customer; the last orders of $DUE of them, spread over all, are such that they fall at risk at one instant, those of others an
+# hour later, and so on.
 orders_of() {  # database, customers
+    local apart=$(($2 / (DUE * TICKS)))
     sql -d "$1" -o /dev/null -c "SELECT setseed(0.42)" -c "INSERT INTO orders (customer_id, amount, placed_at)
-        SELECT n, (5 + random() * 195)::numeric(12,2), CASE WHEN k = 1 THEN timestamptz '2030-01-01' - random() * interval '200 days'
-                                                            WHEN n <= $DUE * $TICKS THEN timestamptz '2030-06-01 13:00+00' - interval '60 days' + (n - 1) / $DUE * interval '1 hour'
-                                                            ELSE timestamptz '2030-06-01' - random() * interval '40 days' END
+        SELECT n, (5 + random() * 195)::numeric(12,2),
+               CASE WHEN k = 1 THEN timestamptz '2030-01-01' - random() * interval '200 days'
+                    WHEN n % $apart = 0 AND n <= $apart * $DUE * $TICKS THEN timestamptz '2030-06-01 13:00+00' - interval '60 days' + n / $apart % $TICKS * interval '1 hour'
+                    ELSE timestamptz '2030-06-01' - random() * interval '40 days' END
           FROM generate_series(1, $2) AS n, generate_series(1, 2) AS k ORDER BY 3"
 }
 
@@ -75,13 +78,15 @@ read_all="SET enable_indexscan = off; SET enable_bitmapscan = off;
     SELECT count(*) FROM (SELECT FROM lifecycle.customer ORDER BY customer_id OFFSET 0) AS x; SELECT count(*) FROM (SELECT FROM lifecycle.timer ORDER BY due_at OFFSET 0) AS x;
     SELECT count(*) FROM (SELECT FROM lifecycle.segment_member ORDER BY segment OFFSET 0) AS x; RESET ALL"
 
-# Seconds of the ticks from one instant to another, in one session.
+# Seconds of the ticks from one instant to another, in one session, each just after a checkpoint: else the ticks before have paid for the images of the
+# pages that it meets, and the more of them the fewer customers there are.
 ticks() {  # first, last, before them
     local n
     { echo "SET max_parallel_workers_per_gather = 0; $3;"
       for ((n = $1; n <= $2; ++n)); do
           cat <<-SQL
 		SET lifecycle.clock = '2030-06-01 $((12 + n)):00+00';
+		CHECKPOINT;
 		SELECT clock_timestamp() AS begun \gset
 		SELECT lifecycle.tick();
 		SELECT 'took ' || extract(epoch FROM clock_timestamp() - :'begun'::timestamptz);
