@@ -6,14 +6,12 @@
 #include "pg/clock.hpp"
 #include "pg/fault.hpp"
 #include "pg/guard.hpp"
+#include "pg/settings.hpp"
 #include "pg/statement.hpp"
 
 namespace lifecycle::engine {
 
 namespace {
-
-// A mailer that acknowledges leaves a note for all of its messages, one that polls with plain SQL a note for each.
-constexpr int kNotesAtOnce = 500;
 
 pg::Statement lock_free{
     .sql = "SELECT c.customer_id FROM lifecycle.customer AS c WHERE c.customer_id = ANY ($1) ORDER BY c.customer_id FOR UPDATE SKIP LOCKED",
@@ -79,7 +77,7 @@ int64 take_in_sent() {
     pg::as_owner([&] {
         pg::open_spi();
         MemoryContext inner = MemoryContextSwitchTo(caller);
-        sent = outbox::take_notes(pg::now(), kNotesAtOnce);
+        sent = outbox::take_notes(pg::now(), pg::settings.batch_size);
         MemoryContextSwitchTo(inner);
         if (!sent.empty()) {
             locked = lock(sent);

@@ -19,8 +19,11 @@ namespace {
     "  WHERE o.status = 'sent'"
 
 pg::Statement take{
-    .sql = "WITH chosen AS MATERIALIZED (SELECT n.ctid AS tid FROM lifecycle.sent_note AS n"
-           "   WHERE coalesce(n.not_before <= $1, true) AND (SELECT lifecycle.is_armed()) LIMIT $2 FOR UPDATE SKIP LOCKED),"
+    .sql = "WITH chosen AS MATERIALIZED (SELECT r.tid"
+           "   FROM (SELECT f.tid, sum(f.messages) OVER (ROWS UNBOUNDED PRECEDING) - f.messages AS messages_before"
+           "           FROM (SELECT n.ctid AS tid, cardinality(n.message_ids) AS messages FROM lifecycle.sent_note AS n"
+           "                  WHERE coalesce(n.not_before <= $1, true) AND (SELECT lifecycle.is_armed()) LIMIT $2 FOR UPDATE SKIP LOCKED) AS f) AS r"
+           "  WHERE r.messages_before < $2),"
            " taken AS MATERIALIZED (DELETE FROM lifecycle.sent_note AS n WHERE n.ctid = ANY (ARRAY(SELECT s.tid FROM chosen AS s))"
            "   RETURNING n.part, n.message_ids)" SENT_MESSAGES " ORDER BY o.customer_id, o.sent_at, o.message_id",
     .types = {TIMESTAMPTZOID, INT4OID}};
@@ -62,8 +65,8 @@ void note_sent(Datum part, Datum message_ids) {
     pg::wake_worker_at_commit(pg::now() + kSoon);
 }
 
-std::span<Sent> take_notes(Instant now, int limit) {
-    Datum args[] = {TimestampTzGetDatum(now), Int32GetDatum(limit)};
+std::span<Sent> take_notes(Instant now, int wanted) {
+    Datum args[] = {TimestampTzGetDatum(now), Int32GetDatum(wanted)};
     return messages(take.run(args));
 }
 

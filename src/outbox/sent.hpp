@@ -15,8 +15,8 @@ struct Sent {
 
 // Leaves a note that these messages (bigint[]), which are in this part of the outbox, were sent.
 void note_sent(Datum part, Datum message_ids);
-// Takes notes away, at most `limit` of them, and returns the messages that reached somebody, by customer. What waits for later is left.
-std::span<Sent> take_notes(Instant now, int limit);
+// Takes notes away, until they speak of as many messages as are `wanted`, and returns those that reached somebody, by customer. What waits for later is left.
+std::span<Sent> take_notes(Instant now, int wanted);
 // Puts some of them back: until later, or until the customer is to be had. Whoever is no more needs none.
 void put_back(std::span<const Sent> sent, Instant not_before);
 // The messages of these customers that notes tell of.

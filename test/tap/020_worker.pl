@@ -91,6 +91,21 @@ eventually($node, 'shop', "SELECT sleeps_until > now() + interval '1 day' FROM l
 	eventually($node, 'shop', 'SELECT count(*) FROM lifecycle.sent_note', '0', 'and takes in what they sent');
 }
 
+# An order waits for no more customers than a batch has, however many messages are acknowledged at once.
+{
+	$node->safe_psql('shop', <<~SQL);
+		SELECT lifecycle.track('reader' || n, 'customer', '{}') FROM generate_series(1, 3000) AS n;
+		BEGIN;
+		INSERT INTO lifecycle.outbox (idempotency_key, customer_id, channel, scenario, anchor, step, class, template, due_at)
+		    SELECT 'campaign', 'reader' || n, 'email', 'campaign', 1, 1, 'transactional', 'campaign', '2001-01-01' FROM generate_series(1, 3000) AS n;
+		DO \$\$ BEGIN FOR n IN 1 .. 30 LOOP PERFORM lifecycle.ack(ARRAY(SELECT c.message_id FROM lifecycle.claim(100) AS c)); END LOOP; END \$\$;
+		COMMIT;
+		SQL
+	my $told = 'FROM lifecycle.customer AS c WHERE c.last_sent_at IS NOT NULL';
+	eventually($node, 'shop', "SELECT count(*) $told AND c.customer_id LIKE 'reader%'", '3000', 'a campaign is taken in');
+	is($node->safe_psql('shop', "SELECT max(n) FROM (SELECT count(*) AS n $told GROUP BY c.xmin) AS x"), '1000', 'a batch of customers in each transaction');
+}
+
 # It comes back.
 for my $who ('worker', 'launcher')
 {
