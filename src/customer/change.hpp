@@ -50,6 +50,7 @@ enum Column : int {
     kRecentSource, kRecentIds, kRecentAt, kRecentAmounts, kHasLog, kTouchedAt, kLoyaltyDueAt, kTierValidUntil, kTierMissing,
     kLaterTimerAt,
     kLotNumber, kLotOrders, kLotRules, kLotPoints, kLotActiveAt, kLotExpiresAt, kLotRecordedAt, kPackedLots, kPointsSeen,
+    kWay, kAnchorsSeen,
     kColumns
 };
 inline constexpr int kDocumentedColumns = kSegmentIds;

@@ -34,6 +34,18 @@ COMMENT ON COLUMN lifecycle.exchange_rate.currency IS 'ISO 4217 code';
 COMMENT ON COLUMN lifecycle.exchange_rate.valid_from IS 'The first day, in the shop''s zone, on which the rate holds; it does until the next';
 COMMENT ON COLUMN lifecycle.exchange_rate.rate IS 'What one unit of the currency is worth in shop.currency';
 
+CREATE TYPE lifecycle.way AS (
+    scenario      text,
+    anchor        text,
+    anchor_at     timestamptz,
+    version       int4,
+    last_position int4,
+    last_at       timestamptz,
+    next_due_at   timestamptz,
+    enrolled_at   timestamptz
+);
+COMMENT ON TYPE lifecycle.way IS 'Internal: an open enrolment in its customer''s row';
+
 -- fillfactor leaves room for heap-only updates: an order changes no indexed column, nor does a step; and a campaign reaches all rows of a page at once.
 CREATE TABLE lifecycle.customer (
     customer_id         text COLLATE "C" NOT NULL,
@@ -101,6 +113,8 @@ CREATE TABLE lifecycle.customer (
     lot_recorded_at     timestamptz[],
     packed_lots         boolean,
     points_seen         bytea,
+    way                 lifecycle.way,
+    anchors_seen        bytea,
     CONSTRAINT customer_pkey PRIMARY KEY (customer_id)
 ) USING heap WITH (fillfactor = 50);
 CREATE INDEX customer_email_idx ON lifecycle.customer (email) WHERE email IS NOT NULL;
@@ -169,6 +183,8 @@ COMMENT ON COLUMN lifecycle.customer.lot_expires_at IS 'Internal: when each expi
 COMMENT ON COLUMN lifecycle.customer.lot_recorded_at IS 'Internal: when each was written';
 COMMENT ON COLUMN lifecycle.customer.packed_lots IS 'Internal: more such lots lie in lifecycle.points_run';
 COMMENT ON COLUMN lifecycle.customer.points_seen IS 'Internal: a Bloom filter of all references that entries of points have; NULL: not known';
+COMMENT ON COLUMN lifecycle.customer.way IS 'Internal: the enrolment that is kept here while it is open; read lifecycle.enrolment';
+COMMENT ON COLUMN lifecycle.customer.anchors_seen IS 'Internal: a Bloom filter of the anchors that enrolments of the customer have ever had; NULL: there was none; empty: not known';
 COMMENT ON COLUMN lifecycle.customer.loyalty_due_at IS 'Internal: no earlier than this will time change points or tier';
 
 -- A row holds what one statement of the shop said about one customer (up to 64 purchases): a bulk load of ten orders for each of

@@ -168,14 +168,15 @@ BEGIN
     PERFORM lifecycle.note_config_change();
     IF kind = 'segment_entered' AND NEW.enroll_existing THEN
         -- Spread over the hours, so that nobody's mail server sees them all at once.
-        INSERT INTO lifecycle.enrolment (customer_id, scenario, anchor, anchor_at, version, next_due_at, enrolled_at)
+        INSERT INTO lifecycle.enrolment_settled (customer_id, scenario, anchor, anchor_at, version, next_due_at, enrolled_at)
             SELECT m.customer_id, NEW.name, 'existing', m.starts_at, NEW.version, m.starts_at, lifecycle.now()
               FROM (SELECT m.customer_id,
                            lifecycle.now() + coalesce((row_number() OVER (ORDER BY m.entered_at, m.customer_id) - 1) / NEW.max_per_hour, 0) * interval '1 hour' AS starts_at
                       FROM lifecycle.segment_member AS m WHERE m.segment = wanted) AS m
             ON CONFLICT (customer_id, scenario, anchor) DO NOTHING;
-        UPDATE lifecycle.customer AS c SET open_enrolments = c.open_enrolments + 1, enrolment_due_at = least(c.enrolment_due_at, e.next_due_at)
-          FROM lifecycle.enrolment AS e
+        UPDATE lifecycle.customer AS c
+           SET open_enrolments = c.open_enrolments + 1, enrolment_due_at = least(c.enrolment_due_at, e.next_due_at), anchors_seen = ''
+          FROM lifecycle.enrolment_settled AS e
          WHERE e.customer_id = c.customer_id AND e.scenario = NEW.name AND e.anchor = 'existing' AND e.status = 'active' AND e.enrolled_at = lifecycle.now();
     ELSIF kind NOT IN ('cart_idle', 'birthday', 'date', 'points_expiring') THEN
         RETURN NULL;

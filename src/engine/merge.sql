@@ -30,23 +30,25 @@ CREATE FUNCTION lifecycle.merge_enrolments(gone text, stays text) RETURNS void
 DECLARE
     ended record;
 BEGIN
+    PERFORM lifecycle.settle_ways(ARRAY[gone, stays]);
+    UPDATE lifecycle.customer AS c SET anchors_seen = '' WHERE c.customer_id IN (gone, stays);
     FOR ended IN
         SELECT e.customer_id, e.scenario, e.anchor
           FROM (SELECT e.*, row_number() OVER (PARTITION BY e.scenario ORDER BY e.anchor_at, e.customer_id = stays DESC, e.anchor) AS nth,
                        count(*) FILTER (WHERE e.customer_id = gone) OVER (PARTITION BY e.scenario) AS of_gone,
                        count(*) OVER (PARTITION BY e.scenario) AS of_both
-                  FROM lifecycle.enrolment AS e
+                  FROM lifecycle.enrolment_settled AS e
                   JOIN lifecycle.scenario AS s ON s.name = e.scenario AND s.trigger <> 'order_placed'
                  WHERE e.customer_id IN (gone, stays) AND e.status = 'active') AS e
          WHERE e.nth > 1 AND e.of_gone > 0 AND e.of_gone < e.of_both
     LOOP
-        UPDATE lifecycle.enrolment AS e SET status = 'exited', end_reason = 'merged', ended_at = lifecycle.now(), next_due_at = NULL
+        UPDATE lifecycle.enrolment_settled AS e SET status = 'exited', end_reason = 'merged', ended_at = lifecycle.now(), next_due_at = NULL
          WHERE (e.customer_id, e.scenario, e.anchor) = (ended.customer_id, ended.scenario, ended.anchor);
         UPDATE lifecycle.outbox AS o SET status = 'cancelled', error = 'merged'
          WHERE (o.customer_id, o.scenario, o.anchor) = (ended.customer_id, ended.scenario, ended.anchor) AND o.status = 'pending';
     END LOOP;
     UPDATE lifecycle.outbox AS o SET status = 'cancelled', error = 'merged'
-      FROM lifecycle.enrolment AS e
+      FROM lifecycle.enrolment_settled AS e
      WHERE o.customer_id = gone AND o.status = 'pending'
        AND (e.customer_id, e.scenario, e.anchor) = (stays, o.scenario, o.anchor);
 END

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "customer/seen.hpp"
 #include "pg/catalog.hpp"
 #include "pg/statement.hpp"
 
@@ -107,46 +108,7 @@ pg::Array<ReadyLot> ready_lots(const Row& row) {
     return ready;
 }
 
-namespace {
-
-constexpr size_t kFilterBytes = 32;
-constexpr int kFilterBits = 8 * kFilterBytes;
-
-// FNV-1a with a last stir: it is kept, so it must never change. Three bits for each reference: one in two hundred of those that are new looks
-// known to a customer of sixteen orders.
-struct Places {
-    int bits[3];
-
-    explicit Places(std::string_view reference) {
-        uint64 hash = UINT64CONST(14695981039346656037);
-        for (char c : reference) hash = (hash ^ static_cast<unsigned char>(c)) * UINT64CONST(1099511628211);
-        hash = (hash ^ hash >> 32) * UINT64CONST(0x9E3779B97F4A7C15);
-        for (int i = 0; i < 3; ++i) bits[i] = static_cast<int>(hash >> (40 + 8 * i) & (kFilterBits - 1));
-    }
-};
-
-unsigned char* filter_of(Datum bytes) { return reinterpret_cast<unsigned char*>(VARDATA_ANY(DatumGetByteaPP(bytes))); }
-
-Datum new_filter() {
-    auto* filter = static_cast<bytea*>(palloc0(VARHDRSZ + kFilterBytes));
-    SET_VARSIZE(filter, VARHDRSZ + kFilterBytes);
-    return PointerGetDatum(filter);
-}
-
-bool is_filter(const Row& row) {
-    return !row.nulls[kPointsSeen] && VARSIZE_ANY_EXHDR(DatumGetByteaPP(row.values[kPointsSeen])) == kFilterBytes;
-}
-
-}  // namespace
-
-bool may_have_entries(const Row& row, std::string_view reference) {
-    if (!is_filter(row)) return true;
-    const unsigned char* filter = filter_of(row.values[kPointsSeen]);
-    for (int bit : Places{reference}.bits) {
-        if ((filter[bit / 8] >> bit % 8 & 1) == 0) return false;
-    }
-    return true;
-}
+bool may_have_entries(const Row& row, std::string_view reference) { return customer::may_have_seen(row, kPointsSeen, reference); }
 
 bool is_waiting(const Change& change, std::string_view reference) {
     const Row& row = change.before;
@@ -162,14 +124,8 @@ bool is_waiting(const Change& change, std::string_view reference) {
     return find_packed.run(args) > 0;
 }
 
-void note_reference(Row& row, std::string_view reference) {
-    if (!is_filter(row)) return;
-    Datum filter = new_filter();
-    memcpy(filter_of(filter), filter_of(row.values[kPointsSeen]), kFilterBytes);
-    for (int bit : Places{reference}.bits) filter_of(filter)[bit / 8] |= static_cast<unsigned char>(1 << bit % 8);
-    row.set(kPointsSeen, filter);
-}
+void note_reference(Row& row, std::string_view reference) { customer::note_seen(row, kPointsSeen, reference); }
 
-void note_no_references(Row& row) { row.set(kPointsSeen, new_filter()); }
+void note_no_references(Row& row) { customer::begin_seen(row, kPointsSeen); }
 
 }  // namespace lifecycle::loyalty

@@ -24,16 +24,18 @@ pg::Statement no_consent{
            " WHERE CASE h.consent WHEN 'email' THEN c.email_consent WHEN 'sms' THEN c.sms_consent"
            "                      WHEN 'push' THEN c.push_consent ELSE c.ads_consent END IS DISTINCT FROM 'granted'",
     .types = {INT4ARRAYOID, TEXTARRAYOID, TEXTARRAYOID}};
+// One that has ended is never in its customer's row any more.
 pg::Statement exited{
     .sql = "SELECT u.n, coalesce(e.end_reason, 'exited') FROM unnest($1, $2, $3, $4) AS u (n, customer_id, scenario, anchor)"
-           "  JOIN lifecycle.enrolment AS e ON (e.customer_id, e.scenario, e.anchor) = (u.customer_id, u.scenario, u.anchor)"
+           "  JOIN lifecycle.enrolment_settled AS e ON (e.customer_id, e.scenario, e.anchor) = (u.customer_id, u.scenario, u.anchor)"
            " WHERE e.status = 'exited'",
     .types = {INT4ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID}};
 // Somebody with the same address has bought, as lifecycle.bought_elsewhere() has it, which would be a call for each message.
 pg::Statement goal_met{
     .sql = "SELECT u.n, 'goal_met' FROM unnest($1, $2, $3, $4, $5) AS u (n, customer_id, scenario, anchor, recipient)"
            "  JOIN lifecycle.scenario AS k ON k.name = u.scenario AND k.goal = 'order_placed'"
-           "  JOIN lifecycle.enrolment AS e ON (e.customer_id, e.scenario, e.anchor) = (u.customer_id, u.scenario, u.anchor)"
+           " CROSS JOIN LATERAL (SELECT e.anchor_at FROM lifecycle.enrolment AS e"
+           "                      WHERE (e.customer_id, e.scenario, e.anchor) = (u.customer_id, u.scenario, u.anchor) OFFSET 0) AS e"
            " CROSS JOIN LATERAL (SELECT coalesce(lifecycle.add_in_zone(e.anchor_at, k.goal_within, NULL), 'infinity') AS until) AS w"
            " WHERE strpos(u.recipient, '@') > 0"
            "   AND (EXISTS (SELECT FROM lifecycle.customer AS c"

@@ -59,7 +59,8 @@ BEGIN
     FOR configured IN
         SELECT c.oid
           FROM pg_class AS c
-         WHERE c.relnamespace = 'lifecycle'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition
+         WHERE c.relnamespace = 'lifecycle'::regnamespace AND NOT c.relispartition
+           AND (c.relkind IN ('r', 'p') OR c.oid = 'lifecycle.enrolment'::regclass)
            AND coalesce(obj_description(c.oid, 'pg_class'), '') NOT LIKE 'Internal:%'
     LOOP
         EXECUTE format('GRANT INSERT, UPDATE, DELETE ON %s TO %s', configured, role);

@@ -10,11 +10,12 @@ DECLARE
     rows     jsonb;
 BEGIN
     FOR relation IN
-        -- Points are shown as their views have them, wherever they are kept.
+        -- Points and enrolments are shown as their views have them, wherever they are kept.
         SELECT c.oid::regclass AS name, c.relname
           FROM lifecycle.personal_columns() AS p
           JOIN pg_class AS c ON c.oid = CASE p.place WHEN 'lifecycle.points_lot_settled'::regclass THEN 'lifecycle.points_lot'::regclass
                                                      WHEN 'lifecycle.points_entry_settled'::regclass THEN 'lifecycle.points_entry'::regclass
+                                                     WHEN 'lifecycle.enrolment_settled'::regclass THEN 'lifecycle.enrolment'::regclass
                                                      ELSE p.place END
          WHERE p.name = 'customer_id' AND p.place NOT IN ('lifecycle.timer'::regclass, 'lifecycle.points_run'::regclass)
     LOOP

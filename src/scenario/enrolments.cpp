@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <tuple>
 
+#include "customer/seen.hpp"
 #include "customer/shop.hpp"
 #include "pg/catalog.hpp"
 #include "pg/clock.hpp"
@@ -20,9 +21,9 @@ namespace {
 
 // For each enrolment that would begin: whether its anchor has begun one before, and when the scenario's latest did.
 pg::Statement read_known{
-    .sql = "SELECT u.n, bool_or(e.anchor = u.anchor), max(e.anchor_at)"
-           "  FROM unnest($1, $2, $3) WITH ORDINALITY AS u (customer_id, scenario, anchor, n)"
-           "  JOIN lifecycle.enrolment AS e ON (e.customer_id, e.scenario) = (u.customer_id, u.scenario) GROUP BY u.n",
+    .sql = "SELECT u.n, k.same, k.latest FROM unnest($1, $2, $3) WITH ORDINALITY AS u (customer_id, scenario, anchor, n)"
+           " CROSS JOIN LATERAL (SELECT bool_or(e.anchor = u.anchor) AS same, max(e.anchor_at) AS latest FROM lifecycle.enrolment AS e"
+           "                      WHERE (e.customer_id, e.scenario) = (u.customer_id, u.scenario)) AS k WHERE k.latest IS NOT NULL",
     .types = {TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID}};
 pg::Statement read_deliveries{
     .sql = "SELECT u.n, max(d.delivered_at) FROM unnest($1, $2) WITH ORDINALITY AS u (customer_id, order_id, n)"
@@ -40,29 +41,42 @@ void open_rows(Work& work) {
     if (work.rows == nullptr) work.rows = pg::open_writer(pg::table_oid(pg::Table::enrolment));
 }
 
+// Whether any has begun with the anchor before, of those that may have, in the table; without a statement: an order may ask.
+void look_up(Work& work, std::span<const size_t> asked, std::span<bool> known) {
+    if (asked.empty()) return;
+    open_rows(work);
+    Snapshot snapshot = RegisterSnapshot(pg::present());
+    pg::Finger finger = pg::point(work.rows, snapshot);
+    for (size_t i : asked) {
+        const Enrolment& e = work.enrolments[i];
+        Datum key[] = {e.change->after.values[kCustomerId], e.scenario_name, e.anchor};
+        ItemPointerData tid;
+        known[i] = pg::find_row(finger, key, &tid);
+    }
+    UnregisterSnapshot(snapshot);
+}
+
 // Which of those that would begin may not, because of what has begun before.
 std::span<bool> begun_before(Work& work) {
     auto known = pg::zeroed<bool>(work.enrolments.size);
     pg::Array<Datum> customers, scenarios, anchors;
-    pg::Array<size_t> asked;
-    open_rows(work);
-    Snapshot snapshot = RegisterSnapshot(pg::present());
-    pg::Finger finger = pg::point(work.rows, snapshot);
+    pg::Array<size_t> looked_up, asked;
     for (size_t i = 0; i < work.enrolments.size; ++i) {
         const Enrolment& e = work.enrolments[i];
-        if (!e.change->existed) continue;  // nothing has begun for who is new
-        Datum key[] = {e.change->after.values[kCustomerId], e.scenario_name, e.anchor};
+        const Row& row = e.change->before;
+        if (!e.change->existed || row.nulls[kAnchorsSeen]) continue;  // nothing has ever begun for the customer
         if (e.scenario->reentry == Reentry::once_per_anchor || e.scenario->reentry == Reentry::always) {
-            ItemPointerData tid;
-            known[i] = pg::find_row(finger, key, &tid);  // without a statement: an order may start it
+            if (!customer::may_have_seen(row, kAnchorsSeen, pg::view(e.anchor))) continue;
+            known[i] = is_on_way(row, e);
+            if (!known[i]) looked_up.push(i);
             continue;
         }
-        customers.push(key[0]);
-        scenarios.push(key[1]);
-        anchors.push(key[2]);
+        customers.push(row.values[kCustomerId]);
+        scenarios.push(e.scenario_name);
+        anchors.push(e.anchor);
         asked.push(i);
     }
-    UnregisterSnapshot(snapshot);
+    look_up(work, looked_up.span(), known);
     if (asked.empty()) return known;
     Datum args[] = {pg::text_array(customers.span()), pg::text_array(scenarios.span()), pg::text_array(anchors.span())};
     uint64 rows = read_known.run(args);
@@ -109,7 +123,7 @@ enum EnrolmentColumn {
 bool read_row(HeapTuple row, TupleDesc layout, Enrolment* e) {
     if (layout->natts != kEnrolmentColumns)
         ereport(ERROR, errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-                errmsg("table \"lifecycle.enrolment\" does not have the columns this version of pg_lifecycle knows"),
+                errmsg("table \"lifecycle.enrolment_settled\" does not have the columns this version of pg_lifecycle knows"),
                 errhint("Run ALTER EXTENSION pg_lifecycle UPDATE."));
     Datum values[kEnrolmentColumns];
     bool nulls[kEnrolmentColumns];
@@ -131,17 +145,13 @@ bool read_row(HeapTuple row, TupleDesc layout, Enrolment* e) {
     return true;
 }
 
-void load_open(Work& work, Batch batch) {
-    pg::Array<Datum> customers;
-    for (const Change& change : batch) {
-        if (concerns_open_enrolments(change)) customers.push(change.after.values[kCustomerId]);
-    }
+// Those of some customers that lie in the table.
+void load_settled(Work& work, Batch batch, std::span<const Datum> customers) {
     if (customers.empty()) return;
     // Opened before they are read: whoever renames a scenario locks the table, and what is read here is what will be written.
     open_rows(work);
-    size_t loaded = work.enrolments.size;
     size_t b = 0;
-    for (HeapTuple row : pg::rows_of(work.rows, customers.span())) {
+    for (HeapTuple row : pg::rows_of(work.rows, customers)) {
         Enrolment e{};
         if (!read_row(row, RelationGetDescr(work.rows->relation), &e)) continue;
         auto id = pg::view(e.customer);
@@ -149,6 +159,19 @@ void load_open(Work& work, Batch batch) {
         e.change = &batch[b];
         work.enrolments.push(e);
     }
+}
+
+void load_open(Work& work, Batch batch) {
+    pg::Array<Datum> customers;
+    size_t loaded = work.enrolments.size;
+    for (Change& change : batch) {
+        if (!concerns_open_enrolments(change)) continue;
+        bool has_way = !change.before.nulls[kWay];
+        if (has_way) work.enrolments.push(way_of(change));
+        if (DatumGetInt32(change.before.values[kOpenEnrolments]) > (has_way ? 1 : 0)) customers.push(change.after.values[kCustomerId]);
+    }
+    load_settled(work, batch, customers.span());
+    if (work.enrolments.size == loaded) return;
     // By bytes, whatever the collation of the index.
     auto before = [](const Enrolment& x, const Enrolment& y) {
         return std::tuple{x.change, pg::view(x.scenario_name), pg::view(x.anchor)} < std::tuple{y.change, pg::view(y.scenario_name), pg::view(y.anchor)};
@@ -303,11 +326,11 @@ void write_enrolment(pg::TableWriter* rows, const Enrolment& e, Instant now) {
     bool nulls[] = {false, false, false, false, false, false, undecided, undecided, e.next_due == rules::kNever, e.context == 0, false, open,
                     e.end_reason == nullptr};
     static_assert(std::size(values) == std::size(nulls));
-    if (e.fresh) {
-        pg::insert(rows, values, nulls);
-    } else {
+    if (ItemPointerIsValid(&e.tid)) {
         ItemPointerData tid = e.tid;
         pg::update(rows, &tid, values, nulls);
+    } else {
+        pg::insert(rows, values, nulls);
     }
 }
 
@@ -326,7 +349,8 @@ void write_decision(pg::TableWriter* rows, const Work& work, const Decision& d, 
 
 void write(Work& work, Instant now) {
     for (const Enrolment& e : work.enrolments) {
-        if (!e.touched) continue;
+        if (!e.touched || e.in_row) continue;
+        open_rows(work);
         write_enrolment(work.rows, e, now);
     }
     if (work.rows != nullptr) pg::close_writer(work.rows);
@@ -381,6 +405,7 @@ void advance(Batch batch, Outgoing* outgoing) {
         for (Enrolment* e : by_turn(work)) run(work, *e);
         bind_offers(work);
         if (!work.enrolments.empty() || all.any_on_time) note_in_rows(batch, work);
+        keep_in_rows(work);
     });
     if (!work.enrolments.empty() || work.rows != nullptr) write(work, batch[0].now);
 }

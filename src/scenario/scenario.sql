@@ -327,9 +327,11 @@ BEGIN
     ELSE
         UPDATE lifecycle.step SET scenario = NEW.name WHERE scenario = OLD.name;
         UPDATE lifecycle.scenario_version SET scenario = NEW.name, definition = definition || jsonb_build_object('name', NEW.name) WHERE scenario = OLD.name;
-        -- Whoever has read an enrolment to write it is waited for: its row must not change in between.
-        LOCK TABLE lifecycle.enrolment IN SHARE ROW EXCLUSIVE MODE;
-        UPDATE lifecycle.enrolment SET scenario = NEW.name WHERE scenario = OLD.name;
+        -- Whoever has read an enrolment to write it is waited for: its row must not change in between. Customers first, as everybody else: no row of
+        -- theirs can be locked then by somebody who waits for the other table.
+        LOCK TABLE lifecycle.customer, lifecycle.enrolment_settled IN SHARE ROW EXCLUSIVE MODE;
+        UPDATE lifecycle.enrolment_settled SET scenario = NEW.name WHERE scenario = OLD.name;
+        UPDATE lifecycle.customer SET way.scenario = NEW.name WHERE (way).scenario = OLD.name;
         UPDATE lifecycle.enrolment_step SET scenario = NEW.name WHERE scenario = OLD.name;
         UPDATE lifecycle.outbox SET scenario = NEW.name WHERE scenario = OLD.name;
         UPDATE lifecycle.coupon AS c SET purpose = lifecycle.coupon_purpose(NEW.name, substr(c.purpose, length(lifecycle.coupon_purpose(OLD.name, '')) + 1))
@@ -429,8 +431,10 @@ CREATE TRIGGER check_offer_in_use_deleted BEFORE DELETE ON lifecycle.offer
 CREATE TRIGGER check_offer_in_use_renamed BEFORE UPDATE ON lifecycle.offer
     FOR EACH ROW WHEN (OLD.name IS DISTINCT FROM NEW.name) EXECUTE FUNCTION lifecycle.check_offer_in_use();
 
+-- The first open enrolment of a customer is kept in the customer's row, which is written anyway by what starts it and by each of its steps; when
+-- it ends, it moves here. lifecycle.enrolment shows all, wherever they are.
 -- fillfactor: each step changes its enrolment, and no indexed column of it; a campaign reaches all rows of a page at once.
-CREATE TABLE lifecycle.enrolment (
+CREATE TABLE lifecycle.enrolment_settled (
     customer_id   text COLLATE "C" NOT NULL,
     scenario      text NOT NULL,
     anchor        text NOT NULL,
@@ -444,10 +448,18 @@ CREATE TABLE lifecycle.enrolment (
     enrolled_at   timestamptz NOT NULL,
     ended_at      timestamptz,
     end_reason    text,
-    CONSTRAINT enrolment_pkey PRIMARY KEY (customer_id, scenario, anchor),
+    CONSTRAINT enrolment_settled_pkey PRIMARY KEY (customer_id, scenario, anchor),
     CONSTRAINT enrolment_status_is_known CHECK (status IN ('active', 'completed', 'exited'))
 ) WITH (fillfactor = 50);
-COMMENT ON TABLE lifecycle.enrolment IS 'Customers on their way through scenarios, and those who were';
+COMMENT ON TABLE lifecycle.enrolment_settled IS 'Internal: enrolments that are not kept in their customers'' rows; read lifecycle.enrolment';
+
+CREATE VIEW lifecycle.enrolment AS
+    SELECT e.* FROM lifecycle.enrolment_settled AS e
+    UNION ALL
+    SELECT c.customer_id, (c.way).scenario, (c.way).anchor, (c.way).anchor_at, (c.way).version, 'active', (c.way).last_position, (c.way).last_at,
+           (c.way).next_due_at, NULL, (c.way).enrolled_at, NULL, NULL
+      FROM lifecycle.customer AS c WHERE (c.way).scenario IS NOT NULL;
+COMMENT ON VIEW lifecycle.enrolment IS 'Customers on their way through scenarios, and those who were';
 COMMENT ON COLUMN lifecycle.enrolment.customer_id IS 'The customer';
 COMMENT ON COLUMN lifecycle.enrolment.scenario IS 'The scenario';
 COMMENT ON COLUMN lifecycle.enrolment.anchor IS 'What started it: id of the order or review, cart and its last change, product, name of the tier, instant, year, date. The same anchor never starts it twice';
@@ -461,6 +473,47 @@ COMMENT ON COLUMN lifecycle.enrolment.context IS 'What lifecycle.context() says 
 COMMENT ON COLUMN lifecycle.enrolment.enrolled_at IS 'When the enrolment was made';
 COMMENT ON COLUMN lifecycle.enrolment.ended_at IS 'When it ended';
 COMMENT ON COLUMN lifecycle.enrolment.end_reason IS 'Why it exited: goal_met, or exited where its reason has gone';
+
+CREATE FUNCTION lifecycle.settle_ways(customers text[]) RETURNS void
+    LANGUAGE sql SET search_path = pg_catalog, pg_temp
+    AS $$
+    WITH kept AS (
+        SELECT c.customer_id, (c.way).* FROM lifecycle.customer AS c
+         WHERE c.customer_id = ANY (customers) AND (c.way).scenario IS NOT NULL ORDER BY c.customer_id FOR UPDATE),
+    moved AS (
+        INSERT INTO lifecycle.enrolment_settled (customer_id, scenario, anchor, anchor_at, version, last_position, last_at, next_due_at, enrolled_at)
+            SELECT k.* FROM kept AS k)
+    UPDATE lifecycle.customer AS c SET way = NULL FROM kept AS k WHERE c.customer_id = k.customer_id
+$$;
+COMMENT ON FUNCTION lifecycle.settle_ways(text[]) IS 'Internal: moves the enrolments that are kept in these customers'' rows to lifecycle.enrolment_settled';
+
+CREATE FUNCTION lifecycle.change_enrolment() RETURNS trigger
+    LANGUAGE plpgsql
+    -- SECURITY DEFINER, because who may change enrolments has no business in where they are kept.
+    SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS $$
+BEGIN
+    IF TG_OP <> 'INSERT' THEN
+        PERFORM lifecycle.settle_ways(ARRAY[OLD.customer_id]);
+        DELETE FROM lifecycle.enrolment_settled AS e WHERE (e.customer_id, e.scenario, e.anchor) = (OLD.customer_id, OLD.scenario, OLD.anchor);
+        IF NOT FOUND THEN
+            RETURN NULL;
+        END IF;
+    END IF;
+    IF TG_OP = 'DELETE' THEN
+        RETURN OLD;
+    END IF;
+    NEW.version := coalesce(NEW.version, 1);
+    NEW.status := coalesce(NEW.status, 'active');
+    INSERT INTO lifecycle.enrolment_settled SELECT NEW.*;
+    UPDATE lifecycle.customer AS c SET anchors_seen = '' WHERE c.customer_id = NEW.customer_id;
+    RETURN NEW;
+END
+$$;
+COMMENT ON FUNCTION lifecycle.change_enrolment() IS 'Trigger of lifecycle.enrolment: what is changed by hand is changed where it is kept';
+
+CREATE TRIGGER change_enrolment INSTEAD OF INSERT OR UPDATE OR DELETE ON lifecycle.enrolment
+    FOR EACH ROW EXECUTE FUNCTION lifecycle.change_enrolment();
 
 CREATE TABLE lifecycle.enrolment_step (
     customer_id text COLLATE "C" NOT NULL,

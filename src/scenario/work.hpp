@@ -26,10 +26,11 @@ struct Enrolment {
     bool bought_elsewhere;     // by somebody with the same address
     Instant next_due;
     Instant enrolled_at;
-    ItemPointerData tid;       // unless it is fresh
+    ItemPointerData tid;       // of its row in the table of enrolments, if it has one
     const char* status;
     const char* end_reason;
     bool fresh;
+    bool in_row;               // kept in its customer's row
     bool touched;
 };
 
@@ -78,7 +79,7 @@ struct Brings {
 
 struct Work {
     const Scenarios& scenarios;
-    pg::TableWriter* rows = nullptr;  // of the table of enrolments, once some have been read
+    pg::TableWriter* rows = nullptr;  // of the table of enrolments, once some are to be read or written
     pg::Array<Enrolment> enrolments{};
     pg::Array<Decision> decisions{};
     pg::Array<Brings> brings{};
@@ -101,6 +102,13 @@ void load_expiring(Work& work, Batch batch);
 Instant next_expiring(const Work& work, const Change& change);
 // Whether the enrolments that are looked at are all that the customer has open.
 bool concerns_open_enrolments(const Change& change);
+
+// Whether it is the one that is kept in the customer's row.
+bool is_on_way(const Row& row, const Enrolment& e);
+// The one that is: there is one.
+Enrolment way_of(Change& change);
+// Puts what has changed of it into the row, or a fresh one if there is room, and notes the anchors of those that begin.
+void keep_in_rows(Work& work);
 
 // What started the enrolment, without what tells one start from another.
 std::string_view subject_of(const Enrolment& e);
