@@ -13,13 +13,16 @@ struct Array {
     static_assert(std::is_trivially_copyable_v<T> && std::is_trivially_destructible_v<T>);
     static_assert(alignof(T) <= MAXIMUM_ALIGNOF);
 
+    // Most arrays stay short; large elements begin with few, or each such array would be a block of its own to the memory context.
+    static constexpr size_t kFirst = sizeof(T) <= 32 ? 16 : sizeof(T) <= 128 ? 4 : 2;
+
     T* data = nullptr;
     size_t size = 0;
     size_t capacity = 0;
 
     void reserve(size_t wanted) {
         if (wanted <= capacity) return;
-        size_t grown = capacity == 0 ? 16 : capacity * 2;
+        size_t grown = capacity == 0 ? kFirst : capacity * 2;
         if (grown < wanted) grown = wanted;
         data = static_cast<T*>(data == nullptr ? MemoryContextAllocHuge(CurrentMemoryContext, grown * sizeof(T))
                                                : repalloc_huge(data, grown * sizeof(T)));

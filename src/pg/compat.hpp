@@ -32,6 +32,18 @@ inline NewEntries update_tuple(Relation relation, ItemPointer tid, TupleTableSlo
 #endif
 }
 
+// The same of a heap table, without the way through a slot.
+inline NewEntries update_tuple(Relation relation, ItemPointer tid, HeapTuple row) {
+#if PG_VERSION_NUM >= 160000
+    TU_UpdateIndexes indexes = TU_None;
+    simple_heap_update(relation, tid, row, &indexes);
+    return indexes == TU_None ? NewEntries::none : indexes == TU_Summarizing ? NewEntries::summarizing : NewEntries::all;
+#else
+    simple_heap_update(relation, tid, row);
+    return HeapTupleIsHeapOnly(row) ? NewEntries::none : NewEntries::all;
+#endif
+}
+
 inline void insert_index_entries(ResultRelInfo* table, TupleTableSlot* slot, EState* state, NewEntries which) {
 #if PG_VERSION_NUM >= 160000
     List* again = ExecInsertIndexTuples(table, slot, state, false, false, nullptr, NIL, which == NewEntries::summarizing);

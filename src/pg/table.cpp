@@ -28,7 +28,36 @@ void insert_index_entry(TableWriter* w, int i, TupleTableSlot* slot, bool is_new
                  is_new && index->rd_index->indisunique ? UNIQUE_CHECK_YES : UNIQUE_CHECK_NO, false, w->infos[i]);
 }
 
+// Only once entries are to be written: most updates need none.
+void open_indexes(TableWriter* w) {
+    if (w->has_indexes) return;
+    w->has_indexes = true;
+    List* oids = RelationGetIndexList(w->relation);
+    ListCell* c;
+    foreach (c, oids) {
+        if (w->index_count == static_cast<int>(std::size(w->indexes)))
+            elog(ERROR, "table \"%s\" has more indexes than expected", RelationGetRelationName(w->relation));
+        // Without a lock of its own: whoever wants to drop or rebuild an index waits for those who hold one on its table.
+        Relation index = RelationIdGetRelation(lfirst_oid(c));
+        if (!index->rd_index->indisready) {
+            RelationClose(index);
+            continue;
+        }
+        IndexInfo* info = BuildIndexInfo(index);
+        if (info->ii_Expressions != NIL || (info->ii_Predicate != NIL && !leaves_out_null_only(info)))
+            ereport(ERROR, errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+                    errmsg("index \"%s\" on table \"lifecycle.%s\" is partial or on an expression",
+                           RelationGetRelationName(index), RelationGetRelationName(w->relation)),
+                    errhint("Drop it: pg_lifecycle writes this table directly and keeps plain indexes only."));
+        w->indexes[w->index_count] = index;
+        w->infos[w->index_count] = info;
+        ++w->index_count;
+    }
+    list_free(oids);
+}
+
 void insert_index_entries(TableWriter* w, TupleTableSlot* slot, NewEntries which) {
+    open_indexes(w);
     for (int i = 0; i < w->index_count; ++i) {
         if (which == NewEntries::summarizing && !is_summarizing(w->infos[i])) continue;
         insert_index_entry(w, i, slot, false);
@@ -70,6 +99,7 @@ void insert_sorted(TableWriter* w, const Leaves& leaves, int i) {
 
 void flush(TableWriter* w) {
     if (w->waiting == 0) return;
+    open_indexes(w);
     table_multi_insert(w->relation, w->slots.data, static_cast<int>(w->waiting), GetCurrentCommandId(true), 0, nullptr);
     // One index after the other: the pages of each are met once, not again and again between those of the others.
     for (int i = 0; i < w->index_count; ++i) {
@@ -138,39 +168,15 @@ bool is_plain(Oid table, int columns, int checks) {
 TableWriter* open_writer(Oid table) {
     auto* w = static_cast<TableWriter*>(palloc0(sizeof(TableWriter)));
     w->relation = table_open(table, RowExclusiveLock);
-    w->primary_key = -1;
-    List* oids = RelationGetIndexList(w->relation);
-    ListCell* c;
-    foreach (c, oids) {
-        if (w->index_count == static_cast<int>(std::size(w->indexes)))
-            elog(ERROR, "table \"%s\" has more indexes than expected", RelationGetRelationName(w->relation));
-        // Without a lock of its own: whoever wants to drop or rebuild an index waits for those who hold one on its table.
-        Relation index = RelationIdGetRelation(lfirst_oid(c));
-        if (!index->rd_index->indisready) {
-            RelationClose(index);
-            continue;
-        }
-        IndexInfo* info = BuildIndexInfo(index);
-        if (info->ii_Expressions != NIL || (info->ii_Predicate != NIL && !leaves_out_null_only(info)))
-            ereport(ERROR, errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-                    errmsg("index \"%s\" on table \"lifecycle.%s\" is partial or on an expression",
-                           RelationGetRelationName(index), RelationGetRelationName(w->relation)),
-                    errhint("Drop it: pg_lifecycle writes this table directly and keeps plain indexes only."));
-        if (index->rd_index->indisprimary) w->primary_key = w->index_count;
-        w->indexes[w->index_count] = index;
-        w->infos[w->index_count] = info;
-        ++w->index_count;
-    }
-    list_free(oids);
     return w;
 }
 
 void close_writer(TableWriter* w) {
     flush(w);
     for (TupleTableSlot* slot : w->slots) ExecDropSingleTupleTableSlot(slot);
-    if (w->single != nullptr) ExecDropSingleTupleTableSlot(w->single);
     if (w->found != nullptr) ExecDropSingleTupleTableSlot(w->found);
     for (int i = 0; i < w->index_count; ++i) RelationClose(w->indexes[i]);
+    if (w->primary_key != nullptr) RelationClose(w->primary_key);
     table_close(w->relation, NoLock);
 }
 
@@ -182,11 +188,15 @@ void insert(TableWriter* w, const Datum* values, const bool* nulls) {
 }
 
 void update(TableWriter* w, ItemPointer tid, const Datum* values, const bool* nulls) {
-    if (w->single == nullptr) w->single = make_slot(w);
-    fill(w->single, values, nulls);
-    NewEntries needed = update_tuple(w->relation, tid, w->single);
-    if (needed != NewEntries::none) insert_index_entries(w, w->single, needed);
-    ExecClearTuple(w->single);
+    HeapTuple tuple = form_row(RelationGetDescr(w->relation), values, nulls);
+    NewEntries needed = update_tuple(w->relation, tid, tuple);
+    if (needed != NewEntries::none) {
+        TupleTableSlot* slot = make_slot(w);
+        ExecStoreHeapTuple(tuple, slot, false);
+        insert_index_entries(w, slot, needed);
+        ExecDropSingleTupleTableSlot(slot);
+    }
+    heap_freetuple(tuple);
 }
 
 Snapshot present() { return IsolationUsesXactSnapshot() ? GetTransactionSnapshot() : GetLatestSnapshot(); }
@@ -220,11 +230,13 @@ HeapTuple read_version(Relation relation, ItemPointerData tid, Snapshot snapshot
 }
 
 Relation primary_key_of(TableWriter* w) {
-    if (w->primary_key < 0)
+    if (w->primary_key != nullptr) return w->primary_key;
+    list_free(RelationGetIndexList(w->relation));  // which finds out
+    if (!OidIsValid(w->relation->rd_pkindex))
         ereport(ERROR, errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
                 errmsg("table \"lifecycle.%s\" has lost its primary key", RelationGetRelationName(w->relation)),
                 errhint("Create it again as it was."));
-    return w->indexes[w->primary_key];
+    return w->primary_key = RelationIdGetRelation(w->relation->rd_pkindex);
 }
 
 bool find(TableWriter* w, std::span<const Datum> key, ItemPointer tid) {

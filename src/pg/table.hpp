@@ -10,13 +10,13 @@ namespace lifecycle::pg {
 
 struct TableWriter {
     Relation relation;
+    Relation primary_key;  // nullptr until it is asked for
+    bool has_indexes;      // they have been opened
     Relation indexes[4];
-    int primary_key;  // which of the indexes
     IndexInfo* infos[4];
     int index_count;
     Array<TupleTableSlot*> slots;  // rows waiting for the next flush
     size_t waiting;
-    TupleTableSlot* single;
     TupleTableSlot* found;
 };
 
