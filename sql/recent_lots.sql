@@ -25,7 +25,7 @@ END $$;
 
 -- Where the lots of each customer are: in its row, packed, or settled.
 CREATE VIEW places AS
-    SELECT c.customer_id, coalesce(cardinality(c.lot_rules), 0) AS waiting,
+    SELECT c.customer_id, (SELECT count(*) FROM lifecycle.unpack_lots(c.lots)) AS waiting,
            (SELECT coalesce(sum(cardinality(r.rules)), 0) FROM lifecycle.points_run AS r WHERE r.customer_id = c.customer_id) AS packed,
            (SELECT count(*) FROM lifecycle.points_lot_settled AS l WHERE l.customer_id = c.customer_id) AS settled, c.points
       FROM lifecycle.customer AS c ORDER BY 1;

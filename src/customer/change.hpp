@@ -49,7 +49,7 @@ enum Column : int {
     kSegmentIds, kSegmentSince, kAsOf, kLedgerAt, kNextFactAt, kEnrolmentDueAt, kOpenEnrolments, kTimerAt,
     kRecentSource, kRecentIds, kRecentAt, kRecentAmounts, kHasLog, kTouchedAt, kLoyaltyDueAt, kTierValidUntil, kTierMissing,
     kLaterTimerAt,
-    kLotNumber, kLotOrders, kLotRules, kLotPoints, kLotActiveAt, kLotExpiresAt, kLotRecordedAt, kPackedLots, kPointsSeen,
+    kLotNumber, kLots, kPackedLots, kPointsSeen,
     kWay, kAnchorsSeen,
     kColumns
 };

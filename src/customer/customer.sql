@@ -105,12 +105,7 @@ CREATE TABLE lifecycle.customer (
     tier_missing        numeric,
     later_timer_at      timestamptz,
     lot_number          bigint,
-    lot_orders          int4[],
-    lot_rules           text[],
-    lot_points          bigint[],
-    lot_active_at       timestamptz[],
-    lot_expires_at      timestamptz[],
-    lot_recorded_at     timestamptz[],
+    lots                bytea,
     packed_lots         boolean,
     points_seen         bytea,
     way                 lifecycle.way,
@@ -175,12 +170,7 @@ COMMENT ON COLUMN lifecycle.customer.touched_at IS 'Internal: the latest sign of
 COMMENT ON COLUMN lifecycle.customer.tier_valid_until IS 'Internal: when the tier ends if nothing more is earned; NULL: never';
 COMMENT ON COLUMN lifecycle.customer.tier_missing IS 'Internal: what would have to be earned by then to keep it';
 COMMENT ON COLUMN lifecycle.customer.lot_number IS 'Internal: of the lots of points that wait here, as earned, the number of the first; the others follow one by one';
-COMMENT ON COLUMN lifecycle.customer.lot_orders IS 'Internal: which of recent_ids earned each';
-COMMENT ON COLUMN lifecycle.customer.lot_rules IS 'Internal: the rule of each';
-COMMENT ON COLUMN lifecycle.customer.lot_points IS 'Internal: the points of each';
-COMMENT ON COLUMN lifecycle.customer.lot_active_at IS 'Internal: when the return window of each ends';
-COMMENT ON COLUMN lifecycle.customer.lot_expires_at IS 'Internal: when each expires; infinity: never';
-COMMENT ON COLUMN lifecycle.customer.lot_recorded_at IS 'Internal: when each was written';
+COMMENT ON COLUMN lifecycle.customer.lots IS 'Internal: those lots, as unpack_lots() reads them';
 COMMENT ON COLUMN lifecycle.customer.packed_lots IS 'Internal: more such lots lie in lifecycle.points_run';
 COMMENT ON COLUMN lifecycle.customer.points_seen IS 'Internal: a Bloom filter of all references that entries of points have; NULL: not known';
 COMMENT ON COLUMN lifecycle.customer.way IS 'Internal: the enrolment that is kept here while it is open; read lifecycle.enrolment';

@@ -169,8 +169,7 @@ BEGIN
     PERFORM lifecycle.bring_up_to_date(ARRAY[gone, stays], false);
     PERFORM lifecycle.settle_recent_lots(ARRAY[gone, stays]);
     UPDATE lifecycle.customer AS c
-       SET lot_number = NULL, lot_orders = NULL, lot_rules = NULL, lot_points = NULL, lot_active_at = NULL, lot_expires_at = NULL,
-           lot_recorded_at = NULL, packed_lots = NULL, points_seen = NULL
+       SET lot_number = NULL, lots = NULL, packed_lots = NULL, points_seen = NULL
      WHERE c.customer_id IN (gone, stays);
 
     PERFORM lifecycle.merge_enrolments(gone, stays);

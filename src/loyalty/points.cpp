@@ -210,7 +210,7 @@ void keep_with_order(Writers& writers, const Occasion& o, std::span<const Earned
     RecentLot lots[kRecentLots];
     for (size_t i = 0; i < earned.size(); ++i) {
         const Lifetime& life = earned[i].life;
-        lots[i] = {earned[i].rule->name, earned[i].points, life.active_at, life.expires_at};
+        lots[i] = {pg::view(earned[i].rule->name), earned[i].points, life.active_at, life.expires_at};
         bool ready = life.active_at == o.at;
         if (ready) balance.step(o.at, earned[i].points);
         balance.due_at(ready ? life.expires_at : life.active_at);

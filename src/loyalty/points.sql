@@ -169,6 +169,12 @@ COMMENT ON COLUMN lifecycle.points_run.active_at IS 'When the return window of e
 COMMENT ON COLUMN lifecycle.points_run.expires_at IS 'When each expires; infinity: never';
 COMMENT ON COLUMN lifecycle.points_run.recorded_at IS 'When each was written';
 
+CREATE FUNCTION lifecycle.unpack_lots(lots bytea)
+    RETURNS TABLE (n bigint, nth int4, rule text, points bigint, active_at timestamptz, expires_at timestamptz, recorded_at timestamptz)
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE ROWS 4
+    AS 'MODULE_PATHNAME', 'lifecycle_unpack_lots';
+COMMENT ON FUNCTION lifecycle.unpack_lots(bytea) IS 'Internal: the lots of points that wait in a customer''s row, and which of recent_ids has earned each';
+
 CREATE VIEW lifecycle.recent_lot AS
     SELECT r.customer_id, u.reference, r.lot_number + u.n - 1 AS lot_id, u.rule, r.source_id, u.earned_at, u.amount, u.earned,
            u.active_at = u.earned_at AS ready, u.active_at, nullif(u.expires_at, 'infinity') AS expires_at, u.recorded_at
@@ -176,11 +182,9 @@ CREATE VIEW lifecycle.recent_lot AS
            LATERAL unnest(r.orders, r.earned_at, r.amounts, r.rules, r.points, r.active_at, r.expires_at, r.recorded_at)
                WITH ORDINALITY AS u (reference, earned_at, amount, rule, earned, active_at, expires_at, recorded_at, n)
     UNION ALL
-    SELECT c.customer_id, c.recent_ids[u.nth], c.lot_number + u.n - 1, u.rule, c.recent_source, c.recent_at[u.nth], c.recent_amounts[u.nth], u.earned,
-           u.active_at = c.recent_at[u.nth], u.active_at, nullif(u.expires_at, 'infinity'), u.recorded_at
-      FROM lifecycle.customer AS c,
-           LATERAL unnest(c.lot_orders, c.lot_rules, c.lot_points, c.lot_active_at, c.lot_expires_at, c.lot_recorded_at)
-               WITH ORDINALITY AS u (nth, rule, earned, active_at, expires_at, recorded_at, n);
+    SELECT c.customer_id, c.recent_ids[u.nth], c.lot_number + u.n - 1, u.rule, c.recent_source, c.recent_at[u.nth], c.recent_amounts[u.nth], u.points,
+           u.active_at = c.recent_at[u.nth], u.active_at, u.expires_at, u.recorded_at
+      FROM lifecycle.customer AS c, LATERAL lifecycle.unpack_lots(c.lots) AS u;
 COMMENT ON VIEW lifecycle.recent_lot IS 'Internal: lots of points that nothing has happened to since an order earned them; each is an entry, too';
 COMMENT ON COLUMN lifecycle.recent_lot.customer_id IS 'The customer';
 COMMENT ON COLUMN lifecycle.recent_lot.reference IS 'The order';

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "customer/seen.hpp"
+#include "loyalty/packed_lots.hpp"
 #include "pg/catalog.hpp"
 #include "pg/statement.hpp"
 
@@ -14,70 +15,69 @@ pg::Statement find_packed{
     .sql = "SELECT FROM lifecycle.points_run AS r WHERE r.customer_id = $1 AND $2 = ANY (r.orders) LIMIT 1", .types = {TEXTOID, TEXTOID}};
 pg::Statement settle{.sql = "SELECT lifecycle.settle_recent_lots($1)", .types = {TEXTARRAYOID}};
 
-constexpr Column kLotColumns[] = {kLotNumber, kLotOrders, kLotRules, kLotPoints, kLotActiveAt, kLotExpiresAt, kLotRecordedAt};
-
-size_t length(const Row& row, Column c) { return row.nulls[c] ? 0 : pg::length_of(row.values[c]); }
+size_t orders_in(const Row& row) { return row.nulls[kRecentIds] ? 0 : pg::length_of(row.values[kRecentIds]); }
+size_t lots_in(const Row& row) { return row.nulls[kLots] ? 0 : count_lots(row.values[kLots]); }
 
 // Which of the orders in a row has earned a lot there.
-int order_of(Datum nth, int orders) {
-    int order = DatumGetInt32(nth) - 1;
-    if (order < 0 || order >= orders) ereport(ERROR, errcode(ERRCODE_DATA_CORRUPTED), errmsg("the lots of points of a customer do not go with its orders"));
-    return order;
+int order_of(const PackedLot& lot, int orders) {
+    if (lot.order < 1 || lot.order > orders) ereport(ERROR, errcode(ERRCODE_DATA_CORRUPTED), errmsg("the lots of points of a customer do not go with its orders"));
+    return lot.order - 1;
+}
+
+void clear_lots(Row& row) {
+    row.clear(kLotNumber);
+    row.clear(kLots);
 }
 
 // The lots in the row as it is in the table: their orders are those of that row, too.
-void pack(Change& change, pg::TableWriter*& runs) {
+void move_to_runs(Change& change, pg::TableWriter*& runs) {
     const Row& row = change.before;
-    auto nth = pg::elements_of(row.values[kLotOrders]);
+    auto lots = unpack_lots(row.values[kLots]);
     auto ids = pg::elements_of(row.values[kRecentIds]);
     auto at = pg::elements_of(row.values[kRecentAt]);
     auto amounts = pg::elements_of(row.values[kRecentAmounts]);
-    size_t n = std::min(static_cast<size_t>(nth.count), kRecentLots);
-    Datum orders[kRecentLots], earned_at[kRecentLots], earned_by[kRecentLots];
+    size_t n = std::min(lots.size, kRecentLots);
+    enum { kOrders, kEarnedAt, kAmounts, kRules, kPointsOf, kActiveAt, kExpiresAt, kRecordedAt, kLists };
+    Datum lists[kLists][kRecentLots];
     for (size_t i = 0; i < n; ++i) {
-        int order = order_of(nth.values[i], ids.count);
-        orders[i] = ids.values[order];
-        earned_at[i] = at.values[order];
-        earned_by[i] = amounts.values[order];
+        const PackedLot& lot = lots[i];
+        int order = order_of(lot, ids.count);
+        Datum of_lot[kLists] = {ids.values[order], at.values[order], amounts.values[order], pg::to_datum(lot.rule), Int64GetDatum(lot.points),
+                                TimestampTzGetDatum(lot.active_at), TimestampTzGetDatum(lot.expires_at), TimestampTzGetDatum(lot.recorded_at)};
+        for (int list = 0; list < kLists; ++list) lists[list][i] = of_lot[list];
     }
-    Datum values[] = {row.values[kCustomerId], row.values[kRecentSource], row.values[kLotNumber], pg::text_array(std::span<const Datum>{orders, n}),
-                      pg::instant_array({earned_at, n}), pg::numeric_array({earned_by, n}), row.values[kLotRules], row.values[kLotPoints],
-                      row.values[kLotActiveAt], row.values[kLotExpiresAt], row.values[kLotRecordedAt]};
+    auto list = [&](int which) -> std::span<const Datum> { return {lists[which], n}; };
+    Datum values[] = {row.values[kCustomerId], row.values[kRecentSource], row.values[kLotNumber], pg::text_array(list(kOrders)),
+                      pg::instant_array(list(kEarnedAt)), pg::numeric_array(list(kAmounts)), pg::text_array(list(kRules)),
+                      pg::array_of(INT8OID, list(kPointsOf), nullptr), pg::instant_array(list(kActiveAt)), pg::instant_array(list(kExpiresAt)),
+                      pg::instant_array(list(kRecordedAt))};
     bool nulls[std::size(values)] = {};
     if (runs == nullptr) runs = pg::open_writer(pg::table_oid(pg::Table::points_run));
     pg::insert(runs, values, nulls);
-    for (Column c : kLotColumns) change.after.clear(c);
+    clear_lots(change.after);
     change.after.set(kPackedLots, BoolGetDatum(true));
-}
-
-void append(Row& row, Column c, Oid type, Datum element) {
-    row.set(c, row.nulls[c] ? pg::array_of(type, {&element, 1}, nullptr) : pg::appended(row.values[c], element));
 }
 
 }  // namespace
 
 void follow_orders(Change& change, pg::TableWriter*& runs) {
-    if (change.after.nulls[kLotRules]) return;
-    if (length(change.after, kRecentIds) < length(change.before, kRecentIds)) pack(change, runs);
+    if (change.after.nulls[kLots]) return;
+    if (orders_in(change.after) < orders_in(change.before)) move_to_runs(change, runs);
 }
 
 bool needs_number(const Change& change, size_t lots) {
-    size_t waiting = length(change.after, kLotRules);
+    size_t waiting = lots_in(change.after);
     return waiting == 0 || waiting + lots > kRecentLots;
 }
 
 void keep_recent_lots(Change& change, std::span<const RecentLot> lots, int64 number, pg::TableWriter*& runs) {
     Row& row = change.after;
-    if (length(row, kLotRules) + lots.size() > kRecentLots) pack(change, runs);
-    if (row.nulls[kLotRules]) row.set(kLotNumber, Int64GetDatum(number));
-    auto order = static_cast<int32>(length(row, kRecentIds));
+    if (lots_in(row) + lots.size() > kRecentLots) move_to_runs(change, runs);
+    if (row.nulls[kLots]) row.set(kLotNumber, Int64GetDatum(number));
+    auto order = static_cast<int>(orders_in(row));
     for (const RecentLot& lot : lots) {
-        append(row, kLotOrders, INT4OID, Int32GetDatum(order));
-        append(row, kLotRules, TEXTOID, lot.rule);
-        append(row, kLotPoints, INT8OID, Int64GetDatum(lot.points));
-        append(row, kLotActiveAt, TIMESTAMPTZOID, TimestampTzGetDatum(lot.active_at));
-        append(row, kLotExpiresAt, TIMESTAMPTZOID, TimestampTzGetDatum(lot.expires_at));
-        append(row, kLotRecordedAt, TIMESTAMPTZOID, TimestampTzGetDatum(change.now));
+        PackedLot packed{order, lot.rule, lot.points, lot.active_at, lot.expires_at, change.now};
+        row.set(kLots, row.nulls[kLots] ? pack_lots(packed) : with_lot(row.values[kLots], packed));
     }
 }
 
@@ -85,7 +85,7 @@ void settle_recent_lots(std::span<Change* const> changes) {
     pg::Array<Datum> customers;
     for (Change* change : changes) {
         customers.push(change->after.values[kCustomerId]);
-        for (Column c : kLotColumns) change->after.clear(c);
+        clear_lots(change->after);
         change->after.clear(kPackedLots);
     }
     if (customers.empty()) return;
@@ -95,15 +95,10 @@ void settle_recent_lots(std::span<Change* const> changes) {
 
 pg::Array<ReadyLot> ready_lots(const Row& row) {
     pg::Array<ReadyLot> ready;
-    if (row.nulls[kLotRules]) return ready;
-    auto nth = pg::elements_of(row.values[kLotOrders]);
+    if (row.nulls[kLots]) return ready;
     auto at = pg::elements_of(row.values[kRecentAt]);
-    auto points = pg::elements_of(row.values[kLotPoints]);
-    auto active_at = pg::elements_of(row.values[kLotActiveAt]);
-    auto expires_at = pg::elements_of(row.values[kLotExpiresAt]);
-    for (int i = 0; i < nth.count; ++i) {
-        if (active_at.values[i] == at.values[order_of(nth.values[i], at.count)])
-            ready.push({DatumGetTimestampTz(expires_at.values[i]), DatumGetInt64(points.values[i])});
+    for (const PackedLot& lot : unpack_lots(row.values[kLots])) {
+        if (lot.active_at == DatumGetTimestampTz(at.values[order_of(lot, at.count)])) ready.push({lot.expires_at, lot.points});
     }
     return ready;
 }
@@ -112,11 +107,10 @@ bool may_have_entries(const Row& row, std::string_view reference) { return custo
 
 bool is_waiting(const Change& change, std::string_view reference) {
     const Row& row = change.before;
-    if (!row.nulls[kLotRules]) {
-        auto nth = pg::elements_of(row.values[kLotOrders]);
+    if (!row.nulls[kLots]) {
         auto ids = pg::elements_of(row.values[kRecentIds]);
-        for (int i = 0; i < nth.count; ++i) {
-            if (pg::view(ids.values[order_of(nth.values[i], ids.count)]) == reference) return true;
+        for (const PackedLot& lot : unpack_lots(row.values[kLots])) {
+            if (pg::view(ids.values[order_of(lot, ids.count)]) == reference) return true;
         }
     }
     if (row.nulls[kPackedLots]) return false;

@@ -9,13 +9,13 @@
 namespace lifecycle::loyalty {
 
 struct RecentLot {
-    Datum rule;
+    std::string_view rule;
     int64 points;
     Instant active_at;
     Instant expires_at;
 };
 
-inline bool has_recent_lots(const Row& row) { return !row.nulls[kLotRules] || !row.nulls[kPackedLots]; }
+inline bool has_recent_lots(const Row& row) { return !row.nulls[kLots] || !row.nulls[kPackedLots]; }
 
 // So many wait in a row; it should not grow beyond what stays out of TOAST. Their numbers follow one by one: the sequence counts in steps of as many.
 inline constexpr size_t kRecentLots = 16;

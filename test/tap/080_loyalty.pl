@@ -198,11 +198,9 @@ sub compare
 		 WHERE isfinite(l.due_at) GROUP BY c.customer_id HAVING min(l.due_at) < coalesce(c.loyalty_due_at, 'infinity')
 		SQL
 	$none->('what waits goes with its orders', <<~SQL);
-		SELECT c.customer_id, c.lot_orders, c.recent_ids, c.packed_lots FROM lifecycle.customer AS c
-		 WHERE EXISTS (SELECT FROM unnest(c.lot_orders) AS n WHERE n NOT BETWEEN 1 AND coalesce(cardinality(c.recent_ids), 0))
-		    OR (c.lot_number IS NULL) <> (c.lot_rules IS NULL) OR cardinality(c.lot_orders) > 16
-		    OR (SELECT count(DISTINCT coalesce(cardinality(a.x), 0)) > 1 FROM (VALUES (c.lot_orders::text[]), (c.lot_rules), (c.lot_points::text[]),
-		            (c.lot_active_at::text[]), (c.lot_expires_at::text[]), (c.lot_recorded_at::text[])) AS a (x))
+		SELECT c.customer_id, c.lots, c.recent_ids, c.packed_lots FROM lifecycle.customer AS c
+		 WHERE EXISTS (SELECT FROM lifecycle.unpack_lots(c.lots) AS l WHERE l.nth NOT BETWEEN 1 AND coalesce(cardinality(c.recent_ids), 0))
+		    OR (c.lot_number IS NULL) <> (c.lots IS NULL) OR (SELECT count(*) FROM lifecycle.unpack_lots(c.lots)) > 16
 		    OR (c.packed_lots IS TRUE) <> EXISTS (SELECT FROM lifecycle.points_run AS r WHERE r.customer_id = c.customer_id)
 		SQL
 	# Entries of a customer are written under its lock, so their numbers are in the order of time.
@@ -279,7 +277,7 @@ for my $round (1 .. $rounds)
 	# Later than any of the sessions thought it was.
 	$clock = $node->safe_psql($db, "SELECT '$clock'::timestamptz + interval '1 minute'");
 	$packed += $node->safe_psql($db, 'SELECT count(*) FROM lifecycle.points_run');
-	$waiting += $node->safe_psql($db, 'SELECT count(*) FROM lifecycle.customer WHERE lot_rules IS NOT NULL');
+	$waiting += $node->safe_psql($db, 'SELECT count(*) FROM lifecycle.customer WHERE lots IS NOT NULL');
 	# What fell due before the clock moved on is settled by whoever looks; the tick does it for the rest.
 	$node->safe_psql($db, "SET lifecycle.clock = '$clock'; SELECT lifecycle.tick()");
 	last unless compare("round $round");
