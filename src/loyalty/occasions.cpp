@@ -34,7 +34,6 @@ pg::Statement note_referred{
 struct Gathering {
     const Points& points;
     pg::Array<Occasion>& into;
-    bool nobody_has_points = pg::is_empty(pg::table_oid(pg::Table::points_entry));
     pg::TableWriter* entries = nullptr;
 
     bool has_entries(Change& change, std::string_view reference) {
@@ -42,17 +41,20 @@ struct Gathering {
         if (change.after.nulls[kPointsSeen]) note_all(change);
         if (!may_have_entries(change.after, reference)) return false;
         if (has_recent_lots(change.after) && is_waiting(change, reference)) return true;
-        if (nobody_has_points) return false;
+        if (nobody_has_points()) return false;
         if (entries == nullptr) entries = pg::open_writer(pg::table_oid(pg::Table::points_entry));
         Datum key[] = {change.after.values[kCustomerId], pg::to_datum(reference)};
         ItemPointerData row;
         return pg::find(entries, key, &row);
     }
 
+    // Asked only where the customer's row leaves it open.
+    static bool nobody_has_points() { return pg::is_empty(pg::table_oid(pg::Table::points_entry)); }
+
     // Which references there are, from now on with the customer.
     void note_all(Change& change) {
         note_no_references(change.after);
-        if (nobody_has_points && !has_recent_lots(change.before)) return;
+        if (nobody_has_points() && !has_recent_lots(change.before)) return;
         uint64 rows = read_references.run({&change.after.values[kCustomerId], 1});
         for (uint64 i = 0; i < rows; ++i) note_reference(change.after, pg::text_cell(i, 1));
     }

@@ -56,7 +56,6 @@ struct Writers {
     pg::TableWriter* lots = nullptr;
     pg::TableWriter* entries = nullptr;
     pg::TableWriter* runs = nullptr;
-    Oid sequence = InvalidOid;
 
     void open() {
         if (entries != nullptr) return;
@@ -71,10 +70,7 @@ struct Writers {
         }
         pg::written();
     }
-    int64 number() {
-        if (!OidIsValid(sequence)) sequence = get_relname_relid("points_entry_id_seq", get_namespace_oid("lifecycle", false));
-        return nextval_internal(sequence, false);
-    }
+    int64 number() { return nextval_internal(pg::table_oid(pg::Table::points_entry_id_seq), false); }
 };
 
 struct Lot {

@@ -85,6 +85,10 @@ const Points& refresh_points() {
 }
 
 Instant round_up(Instant t, std::string_view unit) {
+    using rules::Unit;
+    Unit known = unit == "day" ? Unit::day : unit == "month" ? Unit::month : unit == "quarter" ? Unit::quarter : unit == "year" ? Unit::year : Unit::none;
+    Instant next;
+    if (known != Unit::none && pg::round_up(t, known, &next)) return next;
     Instant begin = DatumGetTimestampTz(
         DirectFunctionCall2(timestamptz_trunc, pg::to_datum(unit), TimestampTzGetDatum(t)));
     if (begin == t) return t;

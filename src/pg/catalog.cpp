@@ -9,7 +9,7 @@ namespace {
 constexpr const char* kNames[] = {"customer", "purchase_ledger", "segment_member", "segment_past", "segment_delta", "tier_past", "timer",
                                   "segment", "tier", "loyalty_program", "scenario", "step", "channel", "shop", "source",
                                   "points_lot_settled", "points_entry_settled", "points_run", "quarantine", "sent_note", "outbox", "outbox_0", "outbox_1", "outbox_2", "outbox_3",
-                                  "enrolment_settled", "enrolment_step", "suppression"};
+                                  "enrolment_settled", "enrolment_step", "suppression", "points_entry_id_seq"};
 static_assert(std::size(kNames) == static_cast<size_t>(Table::count));
 
 Oid oids[std::size(kNames)];  // InvalidOid: to be looked up

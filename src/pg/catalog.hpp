@@ -16,6 +16,7 @@ enum class Table {
     outbox,
     outbox_0, outbox_1, outbox_2, outbox_3, enrolment, enrolment_step,  // written directly
     suppression,
+    points_entry_id_seq,  // a sequence
     count
 };
 

@@ -40,44 +40,93 @@ namespace {
 struct Steady {
     pg_tz* zone;
     rules::Instant from, until;
+    int64 offset;  // wall = instant + offset
 };
 Steady steady[8];
 size_t next_steady = 0;
 
-bool is_steady(rules::Instant from, rules::Instant until) {
+// The one from `from` to `until`; nullptr: the clock is changed on the way.
+const Steady* steady_over(rules::Instant from, rules::Instant until) {
     for (const Steady& s : steady) {
-        if (s.zone == session_timezone && s.from <= from && until < s.until) return true;
+        if (s.zone == session_timezone && s.from <= from && until < s.until) return &s;
     }
-    rules::Instant change = Zone{session_timezone}.at(from).until;
+    rules::ZoneRule rule = Zone{session_timezone}.at(from);
     for (Steady& s : steady) {
-        if (s.zone != session_timezone || s.until != change) continue;
+        if (s.zone != session_timezone || s.until != rule.until || s.offset != rule.offset) continue;
         s.from = Min(s.from, from);
-        return until < change;
+        return until < rule.until ? &s : nullptr;
     }
-    steady[next_steady] = {session_timezone, from, change};
+    Steady& s = steady[next_steady];
+    s = {session_timezone, from, rule.until, rule.offset};
     next_steady = (next_steady + 1) % lengthof(steady);
-    return until < change;
+    return until < rule.until ? &s : nullptr;
+}
+
+// Between these nothing here overflows.
+bool is_ordinary(rules::Instant t) {
+    constexpr rules::Instant kEarliest = -100'000'000'000'000'000, kLatest = -10 * kEarliest;
+    return t >= kEarliest && t <= kLatest;
+}
+
+// Where an instant and a wall time meet, each with a day around it in which the clock is not changed: neither is ambiguous there.
+bool wall_of(rules::Instant t, rules::Wall* wall) {
+    const Steady* s = is_ordinary(t) ? steady_over(t - rules::kDay, t + rules::kDay) : nullptr;
+    if (s != nullptr) *wall = t + s->offset;
+    return s != nullptr;
+}
+
+bool instant_of(rules::Wall wall, rules::Instant* t) {
+    constexpr int64 kAround = rules::kDay + rules::kFarthestFromUtc;
+    const Steady* s = is_ordinary(wall) ? steady_over(wall - kAround, wall + kAround) : nullptr;
+    if (s != nullptr) *t = wall - s->offset;
+    return s != nullptr;
 }
 
 // Days and hours without asking the calendar; false: only it knows. A day is kept away from the next change of the clock, where one wall
 // time may mean two instants.
 bool add_days(rules::Instant t, const Interval* span, rules::Instant* result) {
-    constexpr rules::Instant kEarliest = -100'000'000'000'000'000, kLatest = -10 * kEarliest;
     constexpr int32 kManyDays = 100000;
-    if (span->month != 0 || span->day < 0 || span->day > kManyDays || t < kEarliest || t > kLatest) return false;
+    if (span->month != 0 || span->day < 0 || span->day > kManyDays || !is_ordinary(t)) return false;
     if (span->time < -kManyDays * rules::kDay || span->time > kManyDays * rules::kDay) return false;
     *result = t + span->day * rules::kDay;
-    if (span->day > 0 && !is_steady(t, *result + rules::kDay)) return false;
+    if (span->day > 0 && steady_over(t, *result + rules::kDay) == nullptr) return false;
     *result += span->time;
     return true;
 }
 
+// The same with months first, on the wall. From the end of a month one comes to the end of another, if that is shorter.
+bool add_months(rules::Instant t, const Interval* span, rules::Instant* result) {
+    constexpr int32 kManyMonths = 12000;
+    rules::Wall wall;
+    if (span->month <= 0 || span->month > kManyMonths || !wall_of(t, &wall)) return false;
+    int64 day = rules::day_of(wall);
+    rules::Date date = rules::date_of(day);
+    int month = date.month - 1 + span->month;
+    int64 first = rules::days_of({date.year + month / 12, month % 12 + 1, 1});
+    ++month;
+    int64 last = rules::days_of({date.year + month / 12, month % 12 + 1, 1}) - 1;
+    rules::Instant later;
+    if (!instant_of(Min(first + date.day - 1, last) * rules::kDay + (wall - day * rules::kDay), &later)) return false;
+    Interval rest = *span;
+    rest.month = 0;
+    return add_days(later, &rest, result);
+}
+
 }  // namespace
+
+bool round_up(rules::Instant t, rules::Unit unit, rules::Instant* next) {
+    rules::Wall wall;
+    if (!wall_of(t, &wall)) return false;
+    *next = t;
+    rules::Wall begin = rules::floor_to(unit, wall);
+    // The server counts on from where the unit begins.
+    return wall == begin || (instant_of(begin, next) && instant_of(rules::next_unit(unit, wall), next));
+}
 
 rules::Instant add_interval(rules::Instant t, const Interval* span) {
     if (!rules::is_finite(t)) return t;
     rules::Instant result;
-    if (add_days(t, span, &result)) return result;
+    if (add_days(t, span, &result) || add_months(t, span, &result)) return result;
     return DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval, TimestampTzGetDatum(t),
                                                    PointerGetDatum(span)));
 }

@@ -21,6 +21,10 @@ TimestampTz frozen_clock();
 // t + n units of a calendar or clock interval, in the zone now in force (see use_zone).
 rules::Instant add_interval(rules::Instant t, const Interval* span);
 
+// The beginning of the next unit of the wall clock, `t` itself if one begins there. False: near a change of the clock, where only the server's
+// own arithmetic will do.
+bool round_up(rules::Instant t, rules::Unit unit, rules::Instant* next);
+
 // Makes a zone the one in which timestamps are taken apart until restore_zone(). Predicates and step delays count days in
 // the customer's zone, never in that of whoever happens to run them. An unknown name leaves the fallback in force.
 pg_tz* find_zone(const char* name);
