@@ -9,6 +9,7 @@
 #include "pg/catalog.hpp"
 #include "pg/fault.hpp"
 #include "pg/finger.hpp"
+#include "pg/form.hpp"
 #include "pg/shared.hpp"
 #include "pg/statement.hpp"
 #include "pg/table.hpp"
@@ -97,7 +98,7 @@ void lock_one(Change& change, pg::TableWriter* rows) {
         check_columns(RelationGetDescr(rows->relation)->natts);
         Datum values[kColumns];
         bool nulls[kColumns];
-        heap_deform_tuple(tuple, RelationGetDescr(rows->relation), values, nulls);
+        pg::deform_row(tuple, RelationGetDescr(rows->relation), values, nulls);
         load_row(change, values, nulls, tuple->t_self);
     }
 }
@@ -106,7 +107,7 @@ void lock_one(Change& change, pg::TableWriter* rows) {
 void load_result(Change& change, uint64 n) {
     Datum values[kColumns + 1];
     bool nulls[kColumns + 1];
-    heap_deform_tuple(SPI_tuptable->vals[n], SPI_tuptable->tupdesc, values, nulls);
+    pg::deform_row(SPI_tuptable->vals[n], SPI_tuptable->tupdesc, values, nulls);
     load_row(change, values + 1, nulls + 1, *pg::item_pointer(values[0]));
 }
 
@@ -286,7 +287,7 @@ void lock_from(Instant now, int limit, const Position& after, pg::Array<Due>* du
         HeapTuple row = pg::lock_unless_held(finger, timer.text);
         if (row == nullptr) continue;
         Due& d = due->push({});
-        heap_deform_tuple(row, RelationGetDescr(customers->relation), d.row.values, d.row.nulls);
+        pg::deform_row(row, RelationGetDescr(customers->relation), d.row.values, d.row.nulls);
         d.customer = pg::view(d.row.values[kCustomerId]);
         d.tid = row->t_self;
         // Somebody may have moved the timer until the customer was locked.

@@ -32,8 +32,13 @@ bool bound_size(TupleDesc layout, const Datum* values, const bool* nulls, Size* 
 char* aligned(char* at, const char* start, char alignment) {
     auto offset = static_cast<Size>(at - start);
     Size wanted = att_align_nominal(offset, alignment);
-    for (; offset < wanted; ++offset) *at++ = 0;
-    return at;
+    Datum zero = 0;
+    memcpy(at, &zero, sizeof zero);  // there is room for more than what is skipped
+    return at + (wanted - offset);
+}
+
+bool is_eight_bytes(Form_pg_attribute column) {
+    return column->attlen == sizeof(Datum) && column->attbyval && column->attalign == TYPALIGN_DOUBLE;
 }
 
 char* put_by_value(char* at, Datum value, int length) {
@@ -70,7 +75,11 @@ char* fill(TupleDesc layout, const Datum* values, const bool* nulls, char* start
         if (nulls[i]) continue;
         if ((header->t_infomask & HEAP_HASNULL) != 0) header->t_bits[i >> 3] |= static_cast<bits8>(1 << (i & 7));
         Form_pg_attribute column = TupleDescAttr(layout, i);
-        if (column->attlen == -1) {
+        if (is_eight_bytes(column)) {
+            at = aligned(at, start, TYPALIGN_DOUBLE);
+            memcpy(at, &values[i], sizeof(Datum));
+            at += sizeof(Datum);
+        } else if (column->attlen == -1) {
             header->t_infomask |= HEAP_HASVARWIDTH;
             at = put_varlena(at, start, column, DatumGetPointer(values[i]));
         } else {
@@ -110,6 +119,34 @@ HeapTuple form_row(TupleDesc layout, const Datum* values, const bool* nulls) {
     HeapTupleHeaderSetTypeId(header, layout->tdtypeid);
     HeapTupleHeaderSetTypMod(header, layout->tdtypmod);
     return row;
+}
+
+void deform_row(HeapTuple row, TupleDesc layout, Datum* values, bool* nulls) {
+    HeapTupleHeader header = row->t_data;
+    if (HeapTupleHeaderGetNatts(header) != layout->natts) {  // some have been added since
+        heap_deform_tuple(row, layout, values, nulls);
+        return;
+    }
+    const bits8* present = (header->t_infomask & HEAP_HASNULL) != 0 ? header->t_bits : nullptr;
+    const char* data = reinterpret_cast<const char*>(header) + header->t_hoff;
+    Size offset = 0;
+    for (int i = 0; i < layout->natts; ++i) {
+        nulls[i] = present != nullptr && (present[i >> 3] & (1 << (i & 7))) == 0;
+        if (nulls[i]) {
+            values[i] = 0;
+            continue;
+        }
+        Form_pg_attribute column = TupleDescAttr(layout, i);
+        if (is_eight_bytes(column)) {
+            offset = TYPEALIGN(ALIGNOF_DOUBLE, offset);
+            memcpy(&values[i], data + offset, sizeof(Datum));
+            offset += sizeof(Datum);
+            continue;
+        }
+        offset = att_align_pointer(offset, column->attalign, column->attlen, data + offset);
+        values[i] = fetchatt(column, data + offset);
+        offset = att_addlength_pointer(offset, column->attlen, data + offset);
+    }
 }
 
 }  // namespace lifecycle::pg

@@ -7,5 +7,7 @@ namespace lifecycle::pg {
 // What heap_form_tuple() does, in half the time: rows of our tables have many columns, most of them empty or a number, for each of which the server
 // calls two functions.
 HeapTuple form_row(TupleDesc layout, const Datum* values, const bool* nulls);
+// The way back; the values lie in the row.
+void deform_row(HeapTuple row, TupleDesc layout, Datum* values, bool* nulls);
 
 }  // namespace lifecycle::pg

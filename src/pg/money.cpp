@@ -45,8 +45,11 @@ std::optional<rules::Decimal> to_decimal(Datum value) {
 
 Datum to_numeric(rules::Decimal amount) {
     // Most amounts are a whole number of cents that fits 64 bits, for which the server has a short cut.
-    __int128 whole = amount.units;
-    for (int k = rules::Decimal::kScale; k > amount.digits; --k) whole /= 10;
+    constexpr int64 kTens[] = {1, 10, 100, 1'000, 10'000, 100'000, 1'000'000, 10'000'000, 100'000'000, 1'000'000'000, 10'000'000'000, 100'000'000'000, 1'000'000'000'000};
+    static_assert(std::size(kTens) == rules::Decimal::kScale + 1);
+    int64 unit = kTens[rules::Decimal::kScale - Min(amount.digits, rules::Decimal::kScale)];
+    bool small = amount.units >= std::numeric_limits<int64>::min() && amount.units <= std::numeric_limits<int64>::max();
+    __int128 whole = small ? __int128{static_cast<int64>(amount.units) / unit} : amount.units / unit;
     if (whole >= std::numeric_limits<int64>::min() && whole <= std::numeric_limits<int64>::max())
         return NumericGetDatum(int64_div_fast_to_numeric(static_cast<int64>(whole), amount.digits));
 

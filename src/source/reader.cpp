@@ -21,8 +21,9 @@ constexpr size_t kLongestId = 1000;  // what an index entry has room for, with s
 char* make_room(Reader* reader, size_t n) {
     n = MAXALIGN(n);
     if (n > reader->room_left) {
-        // Ids are short and many: one allocation serves thousands of them.
-        size_t size = n > 65536 ? n : 65536;
+        // Ids are short and many: one allocation serves thousands of them, but for those of a statement of one row.
+        size_t size = reader->room == nullptr ? 1024 : 65536;
+        if (n > size) size = n;
         reader->room = static_cast<char*>(MemoryContextAlloc(reader->context, size));
         reader->room_left = size;
     }
