@@ -129,6 +129,7 @@ for my $round (1 .. $rounds)
 		 WHERE (c.lifecycle, m.segment, m.entered_at) IS DISTINCT FROM ('lost', 'lost', c.last_order_at + interval '2 seconds')
 		SQL
 	is_none($node, $db, 'SELECT * FROM lifecycle.quarantine', "round $round: nothing is in quarantine");
+	sound_indexes($node, $db, "round $round: the indexes are sound");
 
 	my $state = <<~SQL;
 		SELECT customer_id, order_count, revenue, average_order_value, first_order_at, last_order_at, tier, tier_since, tier_spend, lifecycle

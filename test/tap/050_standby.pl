@@ -7,7 +7,8 @@ use Lifecycle;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $primary = new_cluster('primary', init => { allows_streaming => 1 });
+# The standby compares each page that it changes with what the primary made of it.
+my $primary = new_cluster('primary', init => { allows_streaming => 1 }, conf => "wal_consistency_checking = 'heap, heap2, btree'");
 new_quick_shop($primary, 'shop');
 $primary->backup('copy');
 my $standby = PostgreSQL::Test::Cluster->new('standby');
@@ -57,6 +58,18 @@ for my $call ('lifecycle.tick()', 'lifecycle.claim()', 'lifecycle.rebuild()')
 	like($err, qr/ERROR: .*(read-only|recovery)/, "$call is refused there, and does not crash");
 }
 
+# A crowd, whose rows and index entries are written by the page.
+new_quick_shop($primary, 'crowd');
+for my $half (0, 1)
+{
+	$primary->safe_psql('crowd', "INSERT INTO shop.orders (customer, amount) SELECT 'c' || i, i % 700 FROM generate_series($half, 3000, 2) AS i");
+}
+eventually($primary, 'crowd', "SELECT count(*) FROM lifecycle.outbox WHERE scenario = 'win_back' AND step = 2", '3001', 'a crowd comes and goes');
+sound_indexes($primary, 'crowd', 'the indexes of the primary are sound');
+$primary->wait_for_catchup($standby, 'replay', $primary->lsn('write'));
+is($standby->safe_psql('crowd', $told), $primary->safe_psql('crowd', $told), 'the standby has the crowd');
+sound_indexes($standby, 'crowd', 'and its indexes are sound');
+
 # The primary dies with work to do: customers who are not at risk yet.
 $primary->safe_psql('shop', $orders);
 $primary->wait_for_catchup($standby, 'replay', $primary->lsn('insert'));
@@ -65,7 +78,7 @@ is($standby->safe_psql('postgres', $workers), '0', 'still no worker');
 my $messages = $standby->safe_psql('shop', 'SELECT max(message_id) FROM lifecycle.outbox');
 
 $standby->promote;
-eventually($standby, 'postgres', $workers, '2', 'promoted, it has a launcher and a worker');
+eventually($standby, 'postgres', $workers, '3', 'promoted, it has a launcher and a worker for each shop');
 eventually($standby, 'shop', <<~SQL, '40|20', 'the worker does what had been left to do');
 	SELECT count(*), count(DISTINCT customer_id) FROM lifecycle.outbox WHERE scenario = 'win_back' AND step = 2
 	SQL

@@ -12,7 +12,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(sleep time);
 
-our @EXPORT = qw(new_cluster new_shop new_quick_shop lines is_none eventually script_session finish_session kill_server seed pick chance $patience);
+our @EXPORT = qw(new_cluster new_shop new_quick_shop lines is_none sound_indexes eventually script_session finish_session kill_server seed pick chance $patience);
 
 our $patience = 60;    # seconds that anything may take
 
@@ -163,6 +163,24 @@ sub is_none
 	my ($node, $db, $query, $name) = @_;
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
 	return is(lines($node, $db, $query), '', $name);
+}
+
+# All B-trees of ours, against their tables, by the server's own means where they are installed.
+sub sound_indexes
+{
+	my ($node, $db, $name) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+  SKIP:
+	{
+		skip 'amcheck is not installed', 1 if $node->safe_psql($db, "SELECT count(*) FROM pg_available_extensions WHERE name = 'amcheck'") eq '0';
+		$node->safe_psql($db, 'CREATE EXTENSION IF NOT EXISTS amcheck') if $node->safe_psql($db, 'SELECT pg_is_in_recovery()') eq 'f';
+		my ($status, $out, $err) = $node->psql($db, <<~SQL);
+			SELECT bt_index_check(c.oid, true) FROM pg_class AS c JOIN pg_am AS a ON a.oid = c.relam
+			 WHERE a.amname = 'btree' AND c.relkind = 'i' AND c.relnamespace = 'lifecycle'::regnamespace
+			SQL
+		is($err, '', $name);
+	}
+	return;
 }
 
 # Waits until the query returns what is expected; fails with what it returned at last.
