@@ -102,6 +102,17 @@ SELECT status FROM lifecycle.enrolment WHERE scenario = 'gift';
 DELETE FROM lifecycle.offer WHERE name = 'thank_you';
 \set VERBOSITY terse
 
+-- A name that another scenario has had is not given again to one with a history of its own.
+\set VERBOSITY default
+INSERT INTO lifecycle.scenario (name, trigger, status) VALUES ('spring', 'event:spring', 'active'), ('autumn', 'event:autumn', 'active');
+DELETE FROM lifecycle.scenario WHERE name = 'spring';
+UPDATE lifecycle.scenario SET name = 'spring' WHERE name = 'autumn';
+UPDATE lifecycle.scenario SET name = 'fall' WHERE name = 'autumn';
+UPDATE lifecycle.scenario SET name = 'autumn', trigger = 'event:fall' WHERE name = 'fall';
+SELECT scenario, version, definition ->> 'trigger' AS trigger FROM lifecycle.scenario_version WHERE scenario IN ('spring', 'autumn', 'fall') ORDER BY 1, 2;
+DELETE FROM lifecycle.scenario WHERE name = 'autumn';
+\set VERBOSITY terse
+
 -- A condition whose segment has gone does not hold, and costs nobody an order.
 INSERT INTO lifecycle.segment (name, predicate) VALUES ('buyers', 'order_count > 0');
 INSERT INTO lifecycle.step (scenario, position, template) VALUES ('school', 1, 'x');

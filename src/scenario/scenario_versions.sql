@@ -45,7 +45,13 @@ BEGIN
     ELSIF TG_OP = 'DELETE' THEN
         PERFORM lifecycle.keep_version(OLD.name);
         RETURN OLD;
-    ELSIF (OLD.trigger, OLD.reentry, OLD.goal, OLD.goal_within, OLD.exit_when, OLD.exclusion)
+    ELSIF NEW.name <> OLD.name AND EXISTS (SELECT FROM lifecycle.scenario_version AS v WHERE v.scenario = NEW.name) THEN
+        -- Those on record with the same number would be taken for versions of this one, and their enrolments, too.
+        RAISE EXCEPTION 'there has been another scenario "%"', NEW.name
+            USING ERRCODE = 'unique_violation', DETAIL = format('Its versions and what it sent are still on record, and scenario "%s" has its own.', OLD.name),
+                  HINT = 'Choose a name that is new, or copy it with export_scenario() and import_scenario().';
+    END IF;
+    IF TG_OP = 'UPDATE' AND (OLD.trigger, OLD.reentry, OLD.goal, OLD.goal_within, OLD.exit_when, OLD.exclusion)
           IS DISTINCT FROM (NEW.trigger, NEW.reentry, NEW.goal, NEW.goal_within, NEW.exit_when, NEW.exclusion)
           AND lifecycle.keep_version(OLD.name) THEN
         NEW.version := OLD.version + 1;
