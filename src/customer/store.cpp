@@ -312,9 +312,12 @@ std::span<Due> once_each(pg::Array<Due>& due) {
 
 }  // namespace
 
+constexpr size_t kUsualBatch = 1000;
+
 std::span<Due> lock_due(Instant now, int limit, Position* after) {
     if (!is_armed()) return {};
-    pg::Array<Due> due;
+    pg::Array<Due> due;  // large ones: they had better not be moved
+    due.reserve(Min(static_cast<size_t>(limit), kUsualBatch));
     Position last;
     lock_from(now, limit, *after, &due, &last);
     if (due.empty() && after->due != rules::kBeginning) lock_from(now, limit, {}, &due, &last);  // what has become due before that place meanwhile

@@ -36,11 +36,13 @@ COMMENT ON FUNCTION lifecycle.release_leases() IS 'Takes back leases that have r
 CREATE FUNCTION lifecycle.expire_messages() RETURNS void
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
     AS $$
+DECLARE
+    clock timestamptz := lifecycle.now();  -- asked once, not for each message
 BEGIN
     PERFORM lifecycle.end_messages(a.ids, array_fill('expired'::text, ARRAY[cardinality(a.ids)]), NULL)
        FROM (SELECT array_agg(l.message_id) AS ids
                FROM (SELECT o.message_id FROM lifecycle.outbox AS o
-                      WHERE o.part < 1000 AND o.status = 'pending' AND o.expires_at <= lifecycle.now()
+                      WHERE o.expires_at <= clock AND o.part < 1000 AND o.status = 'pending'
                         FOR UPDATE SKIP LOCKED) AS l) AS a
       WHERE a.ids IS NOT NULL;
 END

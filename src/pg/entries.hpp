@@ -2,6 +2,8 @@
 // to the server, entry by entry: a page that is full, a key that is there already, one with a NULL in it.
 #pragma once
 
+#include <string_view>
+
 #include "pg/array.hpp"
 
 namespace lifecycle::pg {
@@ -9,13 +11,15 @@ namespace lifecycle::pg {
 struct NewEntry {
     IndexTuple tuple;  // nullptr: the server has to insert it
     Datum first;       // its first column
+    std::string_view text;  // the same, where it is text that is compared by its bytes
     size_t row;        // of those that are written together
 };
 
 struct Leaves {
     Relation table, index;
     BTScanInsert key;
-    bool by_bytes;  // the first column is text that is compared by its bytes
+    bool by_bytes;   // the first column is text that is compared by its bytes
+    bool by_number;  // it is a whole number or an instant
     bool unique;
 };
 

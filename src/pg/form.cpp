@@ -8,24 +8,26 @@ namespace {
 
 // No less than the columns need, with what aligns them. False: there is one that is better left to the server.
 bool bound_size(TupleDesc layout, const Datum* values, const bool* nulls, Size* size, bool* any_null) {
-    *size = 0;
-    *any_null = false;
+    Size bound = 2 * sizeof(Datum) * static_cast<Size>(layout->natts);
+    bool any = false;
     for (int i = 0; i < layout->natts; ++i) {
         if (nulls[i]) {
-            *any_null = true;
+            any = true;
             continue;
         }
-        Form_pg_attribute column = TupleDescAttr(layout, i);
-        if (column->attbyval) {
-            *size += 2 * sizeof(Datum);
-        } else if (column->attlen > 0) {
-            *size += static_cast<Size>(column->attlen) + sizeof(Datum);
-        } else {
+        int length = TupleDescAttr(layout, i)->attlen;
+        if (length == -1) {
             Pointer value = DatumGetPointer(values[i]);
-            if (column->attlen != -1 || VARATT_IS_EXTERNAL(value)) return false;
-            *size += VARSIZE_ANY(value) + sizeof(Datum);
+            if (VARATT_IS_EXTERNAL(value)) return false;
+            bound += VARSIZE_ANY(value);
+        } else if (length > static_cast<int>(sizeof(Datum))) {
+            bound += static_cast<Size>(length);
+        } else if (length < 0) {
+            return false;
         }
     }
+    *size = bound;
+    *any_null = any;
     return true;
 }
 
@@ -41,18 +43,27 @@ bool is_eight_bytes(Form_pg_attribute column) {
     return column->attlen == sizeof(Datum) && column->attbyval && column->attalign == TYPALIGN_DOUBLE;
 }
 
-char* put_by_value(char* at, Datum value, int length) {
-    switch (length) {
-        case sizeof(char): *at = static_cast<char>(value); break;
-        case sizeof(int16): { auto v = static_cast<int16>(value); memcpy(at, &v, sizeof v); break; }
-        case sizeof(int32): { auto v = static_cast<int32>(value); memcpy(at, &v, sizeof v); break; }
-        default: memcpy(at, &value, sizeof value);
-    }
-    return at + length;
+// Types that are passed by value are aligned to their length.
+template <class T>
+char* put_number(char* at, const char* start, Datum value) {
+    while ((static_cast<Size>(at - start) & (sizeof(T) - 1)) != 0) *at++ = 0;
+    auto number = static_cast<T>(value);
+    memcpy(at, &number, sizeof number);
+    return at + sizeof number;
 }
 
-// As a column holds it: a short one with a header of one byte.
-char* put_varlena(char* at, const char* start, Form_pg_attribute column, Pointer value) {
+char* put_by_value(char* at, const char* start, Datum value, int length) {
+    switch (length) {
+        case sizeof(int64): return put_number<int64>(at, start, value);
+        case sizeof(int32): return put_number<int32>(at, start, value);
+        case sizeof(int16): return put_number<int16>(at, start, value);
+        default: return put_number<char>(at, start, value);
+    }
+}
+
+// As a column holds it: a short one with a header of one byte. `placed`: where it lies.
+char* put_varlena(char* at, const char* start, Form_pg_attribute column, Pointer value, Datum* placed) {
+    *placed = PointerGetDatum(at);
     if (VARATT_IS_SHORT(value)) {
         memcpy(at, value, VARSIZE_SHORT(value));
         return at + VARSIZE_SHORT(value);
@@ -64,44 +75,52 @@ char* put_varlena(char* at, const char* start, Form_pg_attribute column, Pointer
         return at + size;
     }
     at = aligned(at, start, column->attalign);
+    *placed = PointerGetDatum(at);
     memcpy(at, value, VARSIZE(value));
     return at + VARSIZE(value);
 }
 
-// Returns its end.
-char* fill(TupleDesc layout, const Datum* values, const bool* nulls, char* start, HeapTupleHeader header) {
+struct Filled {
+    char* end;
+    uint16 infomask;
+};
+
+// `bits`: of the columns that are not NULL; nullptr: all are. `placed`: the values as they are then; those of columns that are NULL stay.
+Filled fill(TupleDesc layout, const Datum* values, const bool* nulls, char* start, bits8* bits, Datum* placed) {
     char* at = start;
+    uint16 infomask = 0;
     for (int i = 0; i < layout->natts; ++i) {
         if (nulls[i]) continue;
-        if ((header->t_infomask & HEAP_HASNULL) != 0) header->t_bits[i >> 3] |= static_cast<bits8>(1 << (i & 7));
+        if (bits != nullptr) bits[i >> 3] |= static_cast<bits8>(1 << (i & 7));
         Form_pg_attribute column = TupleDescAttr(layout, i);
-        if (is_eight_bytes(column)) {
-            at = aligned(at, start, TYPALIGN_DOUBLE);
-            memcpy(at, &values[i], sizeof(Datum));
-            at += sizeof(Datum);
-        } else if (column->attlen == -1) {
-            header->t_infomask |= HEAP_HASVARWIDTH;
-            at = put_varlena(at, start, column, DatumGetPointer(values[i]));
+        if (column->attlen == -1) {
+            infomask |= HEAP_HASVARWIDTH;
+            at = put_varlena(at, start, column, DatumGetPointer(values[i]), &placed[i]);
+        } else if (column->attbyval) {
+            placed[i] = values[i];
+            at = put_by_value(at, start, values[i], column->attlen);
         } else {
             at = aligned(at, start, column->attalign);
-            if (column->attbyval) {
-                at = put_by_value(at, values[i], column->attlen);
-            } else {
-                memcpy(at, DatumGetPointer(values[i]), static_cast<Size>(column->attlen));
-                at += column->attlen;
-            }
+            placed[i] = PointerGetDatum(at);
+            memcpy(at, DatumGetPointer(values[i]), static_cast<Size>(column->attlen));
+            at += column->attlen;
         }
     }
-    return at;
+    return {at, infomask};
 }
+
+// From here on the server might compress a column of an index entry.
+constexpr Size kEntryAsItIs = BLCKSZ / 16;
 
 }  // namespace
 
-HeapTuple form_row(TupleDesc layout, const Datum* values, const bool* nulls) {
+namespace {
+
+// nullptr: the server has to.
+HeapTuple form(TupleDesc layout, const Datum* values, const bool* nulls, Datum* placed) {
     Size bound;
     bool any_null;
-    if (!bound_size(layout, values, nulls, &bound, &any_null))
-        return heap_form_tuple(layout, const_cast<Datum*>(values), const_cast<bool*>(nulls));
+    if (!bound_size(layout, values, nulls, &bound, &any_null)) return nullptr;
     Size head = MAXALIGN(SizeofHeapTupleHeader + (any_null ? BITMAPLEN(layout->natts) : 0));
     auto* row = static_cast<HeapTuple>(palloc(HEAPTUPLESIZE + head + bound));
     auto* header = reinterpret_cast<HeapTupleHeader>(reinterpret_cast<char*>(row) + HEAPTUPLESIZE);
@@ -112,13 +131,53 @@ HeapTuple form_row(TupleDesc layout, const Datum* values, const bool* nulls) {
     ItemPointerSetInvalid(&header->t_ctid);
     HeapTupleHeaderSetNatts(header, layout->natts);
     header->t_hoff = static_cast<uint8>(head);
-    if (any_null) header->t_infomask |= HEAP_HASNULL;
     char* start = reinterpret_cast<char*>(header) + head;
-    row->t_len = static_cast<uint32>(head) + static_cast<uint32>(fill(layout, values, nulls, start, header) - start);
+    Filled filled = fill(layout, values, nulls, start, any_null ? header->t_bits : nullptr, placed);
+    header->t_infomask |= static_cast<uint16>(filled.infomask | (any_null ? HEAP_HASNULL : 0));
+    row->t_len = static_cast<uint32>(head) + static_cast<uint32>(filled.end - start);
     HeapTupleHeaderSetDatumLength(header, row->t_len);
     HeapTupleHeaderSetTypeId(header, layout->tdtypeid);
     HeapTupleHeaderSetTypMod(header, layout->tdtypmod);
     return row;
+}
+
+HeapTuple form_by_server(TupleDesc layout, const Datum* values, const bool* nulls) {
+    return heap_form_tuple(layout, const_cast<Datum*>(values), const_cast<bool*>(nulls));
+}
+
+}  // namespace
+
+HeapTuple form_row(TupleDesc layout, const Datum* values, const bool* nulls) {
+    Datum placed[MaxHeapAttributeNumber];
+    HeapTuple row = form(layout, values, nulls, placed);
+    return row != nullptr ? row : form_by_server(layout, values, nulls);
+}
+
+void form_into(TupleTableSlot* slot, const Datum* values, const bool* nulls) {
+    TupleDesc layout = slot->tts_tupleDescriptor;
+    ExecClearTuple(slot);
+    HeapTuple row = form(layout, values, nulls, slot->tts_values);
+    ExecStoreHeapTuple(row != nullptr ? row : form_by_server(layout, values, nulls), slot, true);
+    if (row == nullptr) return;
+    memcpy(slot->tts_isnull, nulls, static_cast<size_t>(layout->natts));
+    slot->tts_nvalid = static_cast<AttrNumber>(layout->natts);
+}
+
+IndexTuple form_entry(TupleDesc layout, const Datum* values, const bool* nulls) {
+    Size bound;
+    bool any_null;
+    if (!bound_size(layout, values, nulls, &bound, &any_null) || any_null || bound > kEntryAsItIs)
+        return index_form_tuple(layout, const_cast<Datum*>(values), const_cast<bool*>(nulls));
+    constexpr Size kHead = MAXALIGN(sizeof(IndexTupleData));
+    auto* entry = static_cast<IndexTuple>(palloc(kHead + bound + MAXIMUM_ALIGNOF));
+    memset(static_cast<void*>(entry), 0, kHead);
+    char* start = reinterpret_cast<char*>(entry) + kHead;
+    Datum placed[INDEX_MAX_KEYS];
+    Filled filled = fill(layout, values, nulls, start, nullptr, placed);
+    char* end = aligned(filled.end, start, TYPALIGN_DOUBLE);
+    entry->t_info = static_cast<uint16>(end - reinterpret_cast<char*>(entry));
+    if ((filled.infomask & HEAP_HASVARWIDTH) != 0) entry->t_info |= INDEX_VAR_MASK;
+    return entry;
 }
 
 void deform_row(HeapTuple row, TupleDesc layout, Datum* values, bool* nulls) {

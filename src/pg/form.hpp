@@ -9,5 +9,9 @@ namespace lifecycle::pg {
 HeapTuple form_row(TupleDesc layout, const Datum* values, const bool* nulls);
 // The way back; the values lie in the row.
 void deform_row(HeapTuple row, TupleDesc layout, Datum* values, bool* nulls);
+// Into a slot for heap tuples, which knows its columns then and need not take the row apart again.
+void form_into(TupleTableSlot* slot, const Datum* values, const bool* nulls);
+// The same for index_form_tuple().
+IndexTuple form_entry(TupleDesc layout, const Datum* values, const bool* nulls);
 
 }  // namespace lifecycle::pg

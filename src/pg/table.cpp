@@ -9,7 +9,7 @@ namespace lifecycle::pg {
 namespace {
 
 // Enough to fill pages at one go; each of them keeps a slot, which has to be made and dropped.
-constexpr size_t kRowsPerFlush = 128;
+constexpr size_t kRowsPerFlush = 250;
 
 // A partial index may leave out rows whose first key is NULL, and no others.
 bool leaves_out_null_only(const IndexInfo* info) {
@@ -18,11 +18,23 @@ bool leaves_out_null_only(const IndexInfo* info) {
     return test->nulltesttype == IS_NOT_NULL && IsA(test->arg, Var) && castNode(Var, test->arg)->varattno == info->ii_IndexAttrNumbers[0];
 }
 
+// As FormIndexDatum() does for an index that has no expressions.
+void take_columns(const IndexInfo* info, TupleTableSlot* slot, Datum* values, bool* nulls) {
+    AttrNumber last = 0;
+    for (int i = 0; i < info->ii_NumIndexAttrs; ++i) last = Max(last, info->ii_IndexAttrNumbers[i]);
+    slot_getsomeattrs(slot, last);
+    for (int i = 0; i < info->ii_NumIndexAttrs; ++i) {
+        int column = info->ii_IndexAttrNumbers[i] - 1;
+        values[i] = slot->tts_values[column];
+        nulls[i] = slot->tts_isnull[column];
+    }
+}
+
 void insert_index_entry(TableWriter* w, int i, TupleTableSlot* slot, bool is_new) {
     Datum values[INDEX_MAX_KEYS];
     bool nulls[INDEX_MAX_KEYS];
     Relation index = w->indexes[i];
-    FormIndexDatum(w->infos[i], slot, nullptr, values, nulls);
+    take_columns(w->infos[i], slot, values, nulls);
     if (w->infos[i]->ii_Predicate != NIL && nulls[0]) return;
     index_insert(index, values, nulls, &slot->tts_tid, w->relation,
                  is_new && index->rd_index->indisunique ? UNIQUE_CHECK_YES : UNIQUE_CHECK_NO, false, w->infos[i]);
@@ -85,7 +97,7 @@ void insert_sorted(TableWriter* w, const Leaves& leaves, int i) {
     for (size_t k = 0; k < w->waiting; ++k) {
         Datum values[INDEX_MAX_KEYS];
         bool nulls[INDEX_MAX_KEYS];
-        FormIndexDatum(w->infos[i], w->slots[k], nullptr, values, nulls);
+        take_columns(w->infos[i], w->slots[k], values, nulls);
         if (w->infos[i]->ii_Predicate != NIL && nulls[0]) continue;
         entries.push(make_entry(leaves, values, nulls, w->slots[k]->tts_tid, k));
     }
@@ -117,11 +129,6 @@ void flush(TableWriter* w) {
     }
     for (size_t k = 0; k < w->waiting; ++k) ExecClearTuple(w->slots[k]);
     w->waiting = 0;
-}
-
-void fill(TupleTableSlot* slot, const Datum* values, const bool* nulls) {
-    HeapTuple tuple = form_row(slot->tts_tupleDescriptor, values, nulls);
-    ExecStoreHeapTuple(tuple, slot, true);
 }
 
 }  // namespace
@@ -183,7 +190,7 @@ void close_writer(TableWriter* w) {
 void insert(TableWriter* w, const Datum* values, const bool* nulls) {
     if (w->waiting == w->slots.size)
         w->slots.push(make_waiting_slot(w));
-    fill(w->slots[w->waiting++], values, nulls);
+    form_into(w->slots[w->waiting++], values, nulls);
     if (w->waiting == kRowsPerFlush) flush(w);
 }
 
@@ -284,17 +291,39 @@ HeapTuple find_and_lock(TableWriter* w, Datum key) {
     ereport(ERROR, errcode(kRowWasDeleted), errmsg("a row was deleted while this session waited for it"));
 }
 
-bool remove_same(TableWriter* w, ItemPointer tid, std::span<const Datum> values) {
-    if (w->found == nullptr) w->found = table_slot_create(w->relation, nullptr);
-    TupleDesc layout = RelationGetDescr(w->relation);
-    bool same = layout->natts == static_cast<int>(values.size()) && table_tuple_fetch_row_version(w->relation, tid, SnapshotAny, w->found);
-    if (same) slot_getallattrs(w->found);
-    for (int i = 0; same && i < layout->natts; ++i) {
-        Form_pg_attribute column = TupleDescAttr(layout, i);
-        same = !w->found->tts_isnull[i] && datum_image_eq(w->found->tts_values[i], values[static_cast<size_t>(i)], column->attbyval, column->attlen);
+namespace {
+
+// Whether the row at `tid`, in whatever version, has exactly these values.
+bool has_values(Relation relation, ItemPointer tid, std::span<const Datum> values) {
+    TupleDesc layout = RelationGetDescr(relation);
+    if (layout->natts != static_cast<int>(values.size())) return false;
+    Buffer buffer = ReadBuffer(relation, ItemPointerGetBlockNumber(tid));
+    LockBuffer(buffer, BUFFER_LOCK_SHARE);
+    Page page = BufferGetPage(buffer);
+    OffsetNumber offset = ItemPointerGetOffsetNumber(tid);
+    bool same = offset <= PageGetMaxOffsetNumber(page) && ItemIdIsNormal(PageGetItemId(page, offset));
+    if (same) {
+        ItemId id = PageGetItemId(page, offset);
+        HeapTupleData row{.t_len = ItemIdGetLength(id), .t_self = *tid, .t_tableOid = RelationGetRelid(relation),
+                          .t_data = reinterpret_cast<HeapTupleHeader>(PageGetItem(page, id))};
+        Datum found[MaxHeapAttributeNumber];
+        bool nulls[MaxHeapAttributeNumber];
+        heap_deform_tuple(&row, layout, found, nulls);
+        for (int i = 0; same && i < layout->natts; ++i) {
+            Form_pg_attribute column = TupleDescAttr(layout, i);
+            bool elsewhere = column->attlen == -1 && !nulls[i] && VARATT_IS_EXTERNAL(DatumGetPointer(found[i]));  // not with a page locked
+            same = !nulls[i] && !elsewhere && datum_image_eq(found[i], values[static_cast<size_t>(i)], column->attbyval, column->attlen);
+        }
     }
-    ExecClearTuple(w->found);
-    if (!same) return false;
+    LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
+    ReleaseBuffer(buffer);
+    return same;
+}
+
+}  // namespace
+
+bool remove_same(TableWriter* w, ItemPointer tid, std::span<const Datum> values) {
+    if (!has_values(w->relation, tid, values)) return false;
     TM_FailureData failure;
     return table_tuple_delete(w->relation, tid, GetCurrentCommandId(true), GetActiveSnapshot(), InvalidSnapshot, true, &failure, false) == TM_Ok;
 }

@@ -316,10 +316,24 @@ void note_in_rows(Batch batch, Work& work) {
     }
 }
 
-void write_enrolment(pg::TableWriter* rows, const Enrolment& e, Instant now) {
+// A text that the rows of a batch mostly share.
+struct SharedText {
+    std::string_view of;
+    Datum text = 0;
+
+    Datum operator()(std::string_view wanted) {
+        if (text == 0 || of.data() != wanted.data()) {
+            of = wanted;
+            text = pg::to_datum(wanted);
+        }
+        return text;
+    }
+};
+
+void write_enrolment(pg::TableWriter* rows, const Enrolment& e, Instant now, SharedText& status) {
     bool open = strcmp(e.status, "active") == 0;
     Datum values[] = {e.change->after.values[kCustomerId], e.scenario_name, e.anchor, TimestampTzGetDatum(e.anchor_at), Int32GetDatum(e.version),
-                      pg::to_datum(std::string_view{e.status}), Int32GetDatum(e.last_position), TimestampTzGetDatum(e.last_at),
+                      status(e.status), Int32GetDatum(e.last_position), TimestampTzGetDatum(e.last_at),
                       TimestampTzGetDatum(e.next_due), e.context, TimestampTzGetDatum(e.fresh ? now : e.enrolled_at), TimestampTzGetDatum(now),
                       e.end_reason == nullptr ? Datum{0} : pg::to_datum(std::string_view{e.end_reason})};
     bool undecided = e.last_position == kNoPosition;
@@ -334,13 +348,17 @@ void write_enrolment(pg::TableWriter* rows, const Enrolment& e, Instant now) {
     }
 }
 
-void write_decision(pg::TableWriter* rows, const Work& work, const Decision& d, Instant now) {
+struct SharedTexts {
+    SharedText outcome, reason, channel, kind;
+};
+
+void write_decision(pg::TableWriter* rows, const Work& work, const Decision& d, Instant now, SharedTexts& texts) {
     const Enrolment& e = *d.enrolment;
     int64 address = d.sent == nullptr ? 0 : address_of(work, e, *d.sent);
-    Datum values[] = {e.change->after.values[kCustomerId], e.scenario_name, e.anchor, Int32GetDatum(d.position), pg::to_datum(std::string_view{d.outcome}),
-                      d.reason == nullptr ? Datum{0} : pg::to_datum(std::string_view{d.reason}), TimestampTzGetDatum(now),
-                      d.sent == nullptr ? Datum{0} : pg::to_datum(work.scenarios.channels[d.sent->channel].name),
-                      d.sent == nullptr ? Datum{0} : pg::to_datum(std::string_view{d.sent->marketing ? "marketing" : "transactional"}),
+    Datum values[] = {e.change->after.values[kCustomerId], e.scenario_name, e.anchor, Int32GetDatum(d.position), texts.outcome(d.outcome),
+                      d.reason == nullptr ? Datum{0} : texts.reason(d.reason), TimestampTzGetDatum(now),
+                      d.sent == nullptr ? Datum{0} : texts.channel(work.scenarios.channels[d.sent->channel].name),
+                      d.sent == nullptr ? Datum{0} : texts.kind(d.sent->marketing ? "marketing" : "transactional"),
                       Int64GetDatum(address)};
     bool nulls[] = {false, false, false, false, false, d.reason == nullptr, false, d.sent == nullptr, d.sent == nullptr, address == 0};
     static_assert(std::size(values) == std::size(nulls));
@@ -348,16 +366,18 @@ void write_decision(pg::TableWriter* rows, const Work& work, const Decision& d, 
 }
 
 void write(Work& work, Instant now) {
+    SharedText status;
     for (const Enrolment& e : work.enrolments) {
         if (!e.touched || e.in_row) continue;
         open_rows(work);
-        write_enrolment(work.rows, e, now);
+        write_enrolment(work.rows, e, now, status);
     }
     if (work.rows != nullptr) pg::close_writer(work.rows);
     if (!work.decisions.empty()) {
         pg::fault_point("scenarios.decisions");
         pg::TableWriter* rows = pg::open_writer(pg::table_oid(pg::Table::enrolment_step));
-        for (const Decision& d : work.decisions) write_decision(rows, work, d, now);
+        SharedTexts texts;
+        for (const Decision& d : work.decisions) write_decision(rows, work, d, now, texts);
         pg::close_writer(rows);
     }
     pg::written();
