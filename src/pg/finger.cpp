@@ -122,7 +122,7 @@ Finger point(TableWriter* table, Snapshot snapshot) {
     Relation index = primary_key_of(table);
     BTScanInsert key = _bt_mkscankey(index, nullptr);
     key->anynullkeys = false;
-    return {table, index, snapshot, key, compares_bytes(index, key), {}, InvalidBlockNumber, InvalidOffsetNumber, {}};
+    return {table, index, snapshot, key, compares_bytes(index, key), {}, InvalidBlockNumber, InvalidOffsetNumber, {}, {}};
 }
 
 bool find_row(Finger& f, std::span<const Datum> key, ItemPointer tid) {
@@ -146,7 +146,8 @@ HeapTuple lock_unless_held(Finger& f, Datum key) {
     TableWriter* w = f.table;
     if (w->found == nullptr) w->found = table_slot_create(w->relation, nullptr);
     for (ItemPointerData tid : f.found) {
-        if (!find_version(w->relation, &tid, f.snapshot)) continue;
+        // Where many are due, another session is at work on some of them.
+        if (!find_free_version(w->relation, &tid, f.snapshot, &f.holder)) continue;
         TM_FailureData failure;
         TM_Result result = table_tuple_lock(w->relation, &tid, f.snapshot, w->found, GetCurrentCommandId(false), LockTupleNoKeyExclusive, LockWaitSkip,
                                             IsolationUsesXactSnapshot() ? 0 : TUPLE_LOCK_FLAG_FIND_LAST_VERSION, &failure);

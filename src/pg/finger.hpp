@@ -18,6 +18,7 @@ struct Finger {
     BlockNumber leaf;            // where the last key was looked for
     OffsetNumber next;           // on it, where the search for the next one begins
     Array<ItemPointerData> found;  // entries of the present key
+    Holder holder;
 };
 
 Finger point(TableWriter* table, Snapshot snapshot);

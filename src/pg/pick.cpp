@@ -21,7 +21,7 @@ struct Search {
     Array<ItemPointerData> entries;
     size_t done;
     Buffer page;           // of the table
-    TransactionId holder;  // of the last row that was held; it may have let go of it since
+    Holder holder;
     TupleTableSlot* head;  // empty: there is no more
 };
 
@@ -118,18 +118,6 @@ bool has_gone(Buffer buffer, ItemPointerData tid) {
     }
 }
 
-// Whether somebody else has locked the row or is changing it. To find that out by trying to lock it means to lock the page against everybody and
-// to ask for two heavyweight locks, for each of the rows that another consumer is claiming.
-bool is_held(Search& s, HeapTuple row) {
-    constexpr uint16 kFreeOrShared = HEAP_XMAX_INVALID | HEAP_XMAX_COMMITTED | HEAP_XMAX_IS_MULTI;
-    if ((row->t_data->t_infomask & kFreeOrShared) != 0) return false;
-    TransactionId holder = HeapTupleHeaderGetRawXmax(row->t_data);
-    if (TransactionIdEquals(holder, s.holder)) return true;
-    if (TransactionIdIsCurrentTransactionId(holder) || !TransactionIdIsInProgress(holder)) return false;
-    s.holder = holder;
-    return true;
-}
-
 // Whether the snapshot sees a row here that is to be had; if so, it is at the head.
 bool visit(Search& s, ItemPointerData tid) {
     Relation table = s.rows->relation;
@@ -143,7 +131,7 @@ bool visit(Search& s, ItemPointerData tid) {
     ItemPointerData version = tid;
     bool found = heap_hot_search_buffer(&version, table, s.page, s.snapshot, row, nullptr, true);
     s.barren = s.barren && !found && has_gone(s.page, tid);
-    bool free = found && !is_held(s, row);
+    bool free = found && !is_held(row, &s.holder);
     LockBuffer(s.page, BUFFER_LOCK_UNLOCK);
     if (free) ExecStoreBufferHeapTuple(row, s.head, s.page);
     return free;
@@ -236,7 +224,7 @@ Search begin(Rows* rows, const Picking& picking, Snapshot snapshot) {
              .entries = {},
              .done = 0,
              .page = InvalidBuffer,
-             .holder = InvalidTransactionId,
+             .holder = {},
              .head = MakeSingleTupleTableSlot(RelationGetDescr(rows->relation), &TTSOpsBufferHeapTuple)};
     s.key = _bt_mkscankey(s.index, nullptr);
     s.key->keysz = 1;

@@ -213,13 +213,14 @@ namespace {
 // By how much a row may grow from one version to the next and still find room on a page that is not crowded.
 constexpr Size kGrowth = 128;
 
-bool visit(Relation relation, ItemPointer tid, Snapshot snapshot, HeapTuple* copy) {
+bool visit(Relation relation, ItemPointer tid, Snapshot snapshot, HeapTuple* copy, Holder* holder) {
     Buffer buffer = ReadBuffer(relation, ItemPointerGetBlockNumber(tid));
     LockBuffer(buffer, BUFFER_LOCK_SHARE);
     HeapTupleData tuple;
     bool found = heap_hot_search_buffer(tid, relation, buffer, snapshot, &tuple, nullptr, true);
     bool crowded = found && PageGetHeapFreeSpace(BufferGetPage(buffer)) < tuple.t_len + kGrowth;
     if (found && copy != nullptr) *copy = heap_copytuple(&tuple);
+    if (found && holder != nullptr) found = !is_held(&tuple, holder);
     LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
     if (crowded) heap_page_prune_opt(relation, buffer);  // what the snapshot sees stays where it is
     ReleaseBuffer(buffer);
@@ -228,11 +229,26 @@ bool visit(Relation relation, ItemPointer tid, Snapshot snapshot, HeapTuple* cop
 
 }  // namespace
 
-bool find_version(Relation relation, ItemPointer tid, Snapshot snapshot) { return visit(relation, tid, snapshot, nullptr); }
+bool is_held(HeapTuple row, Holder* holder) {
+    constexpr uint16 kFreeOrShared = HEAP_XMAX_INVALID | HEAP_XMAX_COMMITTED | HEAP_XMAX_IS_MULTI;
+    uint16 flags = row->t_data->t_infomask;
+    if ((flags & kFreeOrShared) != 0 || HEAP_XMAX_IS_KEYSHR_LOCKED(flags)) return false;
+    TransactionId xmax = HeapTupleHeaderGetRawXmax(row->t_data);
+    if (TransactionIdEquals(xmax, holder->last)) return true;
+    if (TransactionIdIsCurrentTransactionId(xmax) || !TransactionIdIsInProgress(xmax)) return false;
+    holder->last = xmax;
+    return true;
+}
+
+bool find_version(Relation relation, ItemPointer tid, Snapshot snapshot) { return visit(relation, tid, snapshot, nullptr, nullptr); }
+
+bool find_free_version(Relation relation, ItemPointer tid, Snapshot snapshot, Holder* holder) {
+    return visit(relation, tid, snapshot, nullptr, holder);
+}
 
 HeapTuple read_version(Relation relation, ItemPointerData tid, Snapshot snapshot) {
     HeapTuple copy = nullptr;
-    visit(relation, &tid, snapshot, &copy);
+    visit(relation, &tid, snapshot, &copy, nullptr);
     return copy;
 }
 

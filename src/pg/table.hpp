@@ -43,6 +43,16 @@ bool find(TableWriter* writer, std::span<const Datum> key, ItemPointer tid);
 // The version of the row at `tid` (the head of a chain of versions) that the snapshot sees. The executor would prune the page on
 // every visit, one dead version at a time; an order's path has no time for that and waits until the next version would find no room.
 bool find_version(Relation table, ItemPointer tid, Snapshot snapshot);
+// Who held the last row that was found to be held; it may have let go of it since.
+struct Holder {
+    TransactionId last = InvalidTransactionId;
+};
+
+// Whether somebody else has locked the row against changes or is changing it, as far as that can be seen without a lock. To find that out by trying
+// to lock it means to lock the page against everybody and to ask for two heavyweight locks. The page is locked.
+bool is_held(HeapTuple row, Holder* holder);
+// find_version() of a row that is not held.
+bool find_free_version(Relation table, ItemPointer tid, Snapshot snapshot, Holder* holder);
 // A copy of it; nullptr: the snapshot sees none.
 HeapTuple read_version(Relation table, ItemPointerData tid, Snapshot snapshot);
 
