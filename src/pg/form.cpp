@@ -112,10 +112,6 @@ Filled fill(TupleDesc layout, const Datum* values, const bool* nulls, char* star
 // From here on the server might compress a column of an index entry.
 constexpr Size kEntryAsItIs = BLCKSZ / 16;
 
-}  // namespace
-
-namespace {
-
 // nullptr: the server has to.
 HeapTuple form(TupleDesc layout, const Datum* values, const bool* nulls, Datum* placed) {
     Size bound;
