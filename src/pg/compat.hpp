@@ -83,15 +83,6 @@ inline Buffer search_leaf([[maybe_unused]] Relation table, Relation index, BTSca
     return buffer;
 }
 
-// The last leaf of a B-tree, pinned and locked for reading; InvalidBuffer: it has none yet.
-inline Buffer last_leaf(Relation index) {
-#if PG_VERSION_NUM >= 160000
-    return _bt_get_endpoint(index, 0, true);
-#else
-    return _bt_get_endpoint(index, 0, true, nullptr);
-#endif
-}
-
 // Parses a timestamptz without touching the catalogs, so that a setting can be read before there is a transaction.
 inline bool decode_datetime(char** field, int* ftype, int nf, int* dtype, struct pg_tm* tm, fsec_t* fsec, int* tz) {
 #if PG_VERSION_NUM >= 160000

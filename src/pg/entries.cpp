@@ -17,8 +17,6 @@ constexpr Size kLogOverhead = 56;
 
 bool ascends(const BTScanInsertData* key) { return (key->scankeys[0].sk_flags & SK_BT_DESC) == 0; }
 
-bool compares_bytes(Relation index) { return index->rd_opcintype[0] == TEXTOID && index->rd_indcollation[0] == C_COLLATION_OID; }
-
 bool compares_numbers(Relation index) { return index->rd_opcintype[0] == INT8OID || index->rd_opcintype[0] == TIMESTAMPTZOID; }
 
 // What is the same byte by byte is equal in any collation, and in an index of messages that is mostly so.
@@ -157,6 +155,10 @@ void write(const Leaves& l, Buffer buffer, const Run& run, std::span<const NewEn
 
 }  // namespace
 
+bool compares_bytes(Relation index, const BTScanInsertData* key) {
+    return index->rd_opcintype[0] == TEXTOID && ascends(key) && index->rd_indcollation[0] == C_COLLATION_OID;
+}
+
 bool open_leaves(Relation table, Relation index, Leaves* leaves) {
     if (index->rd_rel->relam != BTREE_AM_OID) return false;
     BTScanInsert key = _bt_mkscankey(index, nullptr);
@@ -164,7 +166,7 @@ bool open_leaves(Relation table, Relation index, Leaves* leaves) {
     key->anynullkeys = false;
     key->keysz = IndexRelationGetNumberOfKeyAttributes(index);
     for (int i = 0; i < key->keysz; ++i) key->scankeys[i].sk_flags &= ~SK_ISNULL;
-    *leaves = {table, index, key, ascends(key) && compares_bytes(index), ascends(key) && compares_numbers(index), index->rd_index->indisunique};
+    *leaves = {table, index, key, compares_bytes(index, key), ascends(key) && compares_numbers(index), index->rd_index->indisunique};
     return true;
 }
 

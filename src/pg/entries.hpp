@@ -23,6 +23,9 @@ struct Leaves {
     bool unique;
 };
 
+// Whether the first column is text in the ascending order of its bytes.
+bool compares_bytes(Relation index, const BTScanInsertData* key);
+
 // False: the index has to be written by the server.
 bool open_leaves(Relation table, Relation index, Leaves* leaves);
 NewEntry make_entry(const Leaves& leaves, const Datum* values, const bool* nulls, ItemPointerData tid, size_t row);

@@ -1,5 +1,6 @@
 #include "pg/finger.hpp"
 
+#include "pg/entries.hpp"
 #include "pg/text.hpp"
 
 namespace lifecycle::pg {
@@ -24,10 +25,6 @@ int32 compare(const Finger& f, Page page, OffsetNumber entry) {
         if (order != 0) return order;
     }
     return _bt_compare(f.index, f.key, page, entry);
-}
-
-bool compares_bytes(Relation index, const BTScanInsertData* key) {
-    return index->rd_opcintype[0] == TEXTOID && (key->scankeys[0].sk_flags & SK_BT_DESC) == 0 && index->rd_indcollation[0] == C_COLLATION_OID;
 }
 
 // Whether all entries of the key are on this page, if there are any. The page may have become anything since it was left.
