@@ -25,6 +25,16 @@ bool check_clock(char** value, void** extra, GucSource) {
         GUC_check_errhint("Write it like 2026-11-27 09:00+01, or leave it empty to use the real time.");
         return false;
     }
+    // Spelled out, for parallel workers read it again, before they know the session's zone and the abbreviations of zones.
+    if (*instant != DT_NOBEGIN) {
+        char* spelled = strdup(timestamptz_to_str(*instant));
+        if (spelled == nullptr) {
+            free(instant);
+            return false;
+        }
+        free(*value);
+        *value = spelled;
+    }
     *extra = instant;
     return true;
 }
