@@ -176,15 +176,19 @@ CREATE FUNCTION lifecycle.unpack_lots(lots bytea)
 COMMENT ON FUNCTION lifecycle.unpack_lots(bytea) IS 'Internal: the lots of points that wait in a customer''s row, and which of recent_ids has earned each';
 
 CREATE VIEW lifecycle.recent_lot AS
-    SELECT r.customer_id, u.reference, r.lot_number + u.n - 1 AS lot_id, u.rule, r.source_id, u.earned_at, u.amount, u.earned,
-           u.active_at = u.earned_at AS ready, u.active_at, nullif(u.expires_at, 'infinity') AS expires_at, u.recorded_at
-      FROM lifecycle.points_run AS r,
-           LATERAL unnest(r.orders, r.earned_at, r.amounts, r.rules, r.points, r.active_at, r.expires_at, r.recorded_at)
-               WITH ORDINALITY AS u (reference, earned_at, amount, rule, earned, active_at, expires_at, recorded_at, n)
-    UNION ALL
-    SELECT c.customer_id, c.recent_ids[u.nth], c.lot_number + u.n - 1, u.rule, c.recent_source, c.recent_at[u.nth], c.recent_amounts[u.nth], u.points,
-           u.active_at = c.recent_at[u.nth], u.active_at, u.expires_at, u.recorded_at
-      FROM lifecycle.customer AS c, LATERAL lifecycle.unpack_lots(c.lots) AS u;
+    SELECT l.customer_id, l.reference, l.lot_id, l.rule, l.source_id, l.earned_at, l.amount, l.earned,
+           CASE WHEN l.active_at = l.earned_at THEN 0 ELSE l.earned END AS pending,
+           CASE WHEN l.active_at = l.earned_at THEN l.earned ELSE 0 END AS available, l.active_at, l.expires_at,
+           CASE WHEN l.active_at = l.earned_at THEN coalesce(l.expires_at, 'infinity') ELSE l.active_at END AS due_at, l.recorded_at
+      FROM (SELECT r.customer_id, u.reference, r.lot_number + u.n - 1 AS lot_id, u.rule, r.source_id, u.earned_at, u.amount, u.earned, u.active_at,
+                   nullif(u.expires_at, 'infinity') AS expires_at, u.recorded_at
+              FROM lifecycle.points_run AS r,
+                   LATERAL unnest(r.orders, r.earned_at, r.amounts, r.rules, r.points, r.active_at, r.expires_at, r.recorded_at)
+                       WITH ORDINALITY AS u (reference, earned_at, amount, rule, earned, active_at, expires_at, recorded_at, n)
+            UNION ALL
+            SELECT c.customer_id, c.recent_ids[u.nth], c.lot_number + u.n - 1, u.rule, c.recent_source, c.recent_at[u.nth], c.recent_amounts[u.nth],
+                   u.points, u.active_at, u.expires_at, u.recorded_at
+              FROM lifecycle.customer AS c, LATERAL lifecycle.unpack_lots(c.lots) AS u) AS l;
 COMMENT ON VIEW lifecycle.recent_lot IS 'Internal: lots of points that nothing has happened to since an order earned them; each is an entry, too';
 COMMENT ON COLUMN lifecycle.recent_lot.customer_id IS 'The customer';
 COMMENT ON COLUMN lifecycle.recent_lot.reference IS 'The order';
@@ -194,17 +198,18 @@ COMMENT ON COLUMN lifecycle.recent_lot.source_id IS 'The source that said the or
 COMMENT ON COLUMN lifecycle.recent_lot.earned_at IS 'When the order was placed';
 COMMENT ON COLUMN lifecycle.recent_lot.amount IS 'The amount that earned them';
 COMMENT ON COLUMN lifecycle.recent_lot.earned IS 'The points';
-COMMENT ON COLUMN lifecycle.recent_lot.ready IS 'Whether they could be spent at once';
+COMMENT ON COLUMN lifecycle.recent_lot.pending IS 'Those that wait for the end of the return window';
+COMMENT ON COLUMN lifecycle.recent_lot.available IS 'Those that could be spent at once';
 COMMENT ON COLUMN lifecycle.recent_lot.active_at IS 'When the return window ends';
 COMMENT ON COLUMN lifecycle.recent_lot.expires_at IS 'When they expire; NULL: never';
+COMMENT ON COLUMN lifecycle.recent_lot.due_at IS 'When time next changes them; infinity: never';
 COMMENT ON COLUMN lifecycle.recent_lot.recorded_at IS 'When they were written';
 
 CREATE VIEW lifecycle.points_lot AS
     SELECT l.* FROM lifecycle.points_lot_settled AS l
     UNION ALL
     SELECT r.customer_id, r.reference, r.lot_id, 'order', r.rule, r.source_id, r.earned_at, r.amount, 0, r.earned, 0, 0, 0,
-           CASE WHEN r.ready THEN 0 ELSE r.earned END, CASE WHEN r.ready THEN r.earned ELSE 0 END, r.active_at, r.expires_at,
-           CASE WHEN r.ready THEN coalesce(r.expires_at, 'infinity') ELSE r.active_at END, false
+           r.pending, r.available, r.active_at, r.expires_at, r.due_at, false
       FROM lifecycle.recent_lot AS r;
 COMMENT ON VIEW lifecycle.points_lot IS 'Points by the occasion that has earned them, and what is left of them; each change is an entry of lifecycle.points_entry';
 COMMENT ON COLUMN lifecycle.points_lot.customer_id IS 'The customer';
@@ -230,8 +235,7 @@ COMMENT ON COLUMN lifecycle.points_lot.closed IS 'The occasion was taken back or
 CREATE VIEW lifecycle.points_entry AS
     SELECT e.* FROM lifecycle.points_entry_settled AS e
     UNION ALL
-    SELECT r.customer_id, r.reference, r.lot_id, r.lot_id, 'earn', CASE WHEN r.ready THEN 0 ELSE r.earned END,
-           CASE WHEN r.ready THEN r.earned ELSE 0 END, r.earned_at, r.recorded_at, NULL
+    SELECT r.customer_id, r.reference, r.lot_id, r.lot_id, 'earn', r.pending, r.available, r.earned_at, r.recorded_at, NULL
       FROM lifecycle.recent_lot AS r;
 COMMENT ON VIEW lifecycle.points_entry IS 'Everything that ever happened to points; rows are added and never changed. A customer''s balance is the sum of points';
 COMMENT ON COLUMN lifecycle.points_entry.customer_id IS 'The customer';
@@ -268,12 +272,10 @@ BEGIN
     INSERT INTO lifecycle.points_lot_settled (customer_id, reference, lot_id, origin, rule, source_id, earned_at, amount, earned, pending, available,
                                               active_at, expires_at, due_at)
         SELECT r.customer_id, r.reference, r.lot_id, 'order', r.rule, r.source_id, r.earned_at, r.amount, r.earned,
-               CASE WHEN r.ready THEN 0 ELSE r.earned END, CASE WHEN r.ready THEN r.earned ELSE 0 END, r.active_at, r.expires_at,
-               CASE WHEN r.ready THEN coalesce(r.expires_at, 'infinity') ELSE r.active_at END
+               r.pending, r.available, r.active_at, r.expires_at, r.due_at
           FROM lifecycle.recent_lot AS r WHERE r.customer_id = ANY (customers);
     INSERT INTO lifecycle.points_entry_settled (customer_id, reference, entry_id, lot_id, kind, pending, points, at, recorded_at)
-        SELECT r.customer_id, r.reference, r.lot_id, r.lot_id, 'earn', CASE WHEN r.ready THEN 0 ELSE r.earned END,
-               CASE WHEN r.ready THEN r.earned ELSE 0 END, r.earned_at, r.recorded_at
+        SELECT r.customer_id, r.reference, r.lot_id, r.lot_id, 'earn', r.pending, r.available, r.earned_at, r.recorded_at
           FROM lifecycle.recent_lot AS r WHERE r.customer_id = ANY (customers);
     DELETE FROM lifecycle.points_run AS r WHERE r.customer_id = ANY (customers);
 END
