@@ -9,7 +9,7 @@ BEGIN
     -- What the predicate names; a name in a text constant at worst shows a column too many.
     RETURN (SELECT coalesce(jsonb_object_agg(f.key, f.value), '{}')
               FROM jsonb_each(customer) AS f
-             WHERE f.key = ANY (ARRAY(SELECT m.word[1] FROM regexp_matches(lower(expression), '\m[a-z_]+\M', 'g') AS m (word))));
+             WHERE f.key = ANY (ARRAY(SELECT m.word[1] FROM regexp_matches(lower(expression), E'\\m[a-z_]+\\M', 'g') AS m (word))));
 END
 $$;
 COMMENT ON FUNCTION lifecycle.facts_in(jsonb, text) IS 'Internal: the columns of a customer''s row that an expression names, with their values';

@@ -3,7 +3,7 @@
 CREATE FUNCTION lifecycle.normalize_email(email text, platform text DEFAULT 'google') RETURNS text
     LANGUAGE sql IMMUTABLE STRICT SET search_path = pg_catalog, pg_temp
     AS $$
-    SELECT CASE WHEN e.address !~ '^[^@[:space:]]+@[^@[:space:]]+\.[^@[:space:]]+$' THEN NULL
+    SELECT CASE WHEN e.address !~ '^[^@[:space:]]+@[^@[:space:]]+[.][^@[:space:]]+$' THEN NULL
                 WHEN platform = 'google' AND e.domain IN ('gmail.com', 'googlemail.com')
                 THEN replace(split_part(e.address, '@', 1), '.', '') || '@' || e.domain
                 ELSE e.address END

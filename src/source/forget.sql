@@ -17,7 +17,7 @@ COMMENT ON FUNCTION lifecycle.personal_columns() IS 'Internal: the columns that 
 CREATE FUNCTION lifecycle.telling_pattern(ids text[], addresses text[]) RETURNS text
     LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
     AS $$
-    SELECT '(?i)(^|[^[:alnum:]_@.+-])(' || string_agg(regexp_replace(t.term, '([^[:alnum:]_@])', '\\\1', 'g'), '|') || ')($|[^[:alnum:]_@.+-])'
+    SELECT '(?i)(^|[^[:alnum:]_@.+-])(' || string_agg(regexp_replace(t.term, '([^[:alnum:]_@])', E'\\\\\\1', 'g'), '|') || ')($|[^[:alnum:]_@.+-])'
       FROM (SELECT i.id AS term FROM unnest(ids) AS i (id) WHERE i.id ~ '@' OR (length(i.id) >= 8 AND i.id ~ '[0-9]' AND i.id !~ '^[0-9]+$')
             UNION
             SELECT a.address FROM unnest(addresses) AS a (address) WHERE length(a.address) >= 6) AS t

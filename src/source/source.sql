@@ -81,7 +81,8 @@ COMMENT ON FUNCTION lifecycle.withdraw_source(text) IS 'Internal: takes back eve
 CREATE FUNCTION lifecycle.attach(source regclass, kind text, mapping jsonb, filter text DEFAULT NULL, name text DEFAULT NULL,
                                  backfill boolean DEFAULT true, mode text DEFAULT 'sync')
     RETURNS text
-    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+    -- quote_all_identifiers: the source is named after the table, in any session alike.
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off
     AS $$
 DECLARE
     called   text := coalesce(name, source::text || ':' || kind);
