@@ -7,6 +7,7 @@ SET standard_conforming_strings = off;
 SET array_nulls = off;
 SET transform_null_equals = on;
 SET quote_all_identifiers = on;
+SET intervalstyle = 'sql_standard';
 CREATE EXTENSION pg_lifecycle;
 CREATE TABLE orders (id bigint, customer_id text, amount numeric, placed_at timestamptz);
 CREATE TABLE calls (name text, customer_id text, at timestamptz, about jsonb);
@@ -27,6 +28,13 @@ SELECT place, count(*) FROM lifecycle.forget_check('ann.lee@example.org') GROUP 
 INSERT INTO lifecycle.segment (name, predicate) VALUES ('quiet', 'last_order_at < now() - interval $$60 days$$');
 SELECT name, value, why FROM lifecycle.explain('ann.lee@example.org') WHERE topic = 'segment' ORDER BY 1;
 SELECT lifecycle.facts_in('{"revenue": 20, "email": null}', 'revenue > 10');
+
+-- What a predicate says is the same for whoever compiles it.
+INSERT INTO lifecycle.segment (name, predicate) VALUES
+    ('a dot', E'customer_id ~ \'^ann\\.lee\''), ('no dot', E'customer_id ~ \'^annx?\\.?lee\''), ('nobody', 'email = NULL'),
+    ('a day less two hours', 'last_order_at > now() - interval $$1 -2:00$$'), ('a day and two hours less', 'last_order_at > now() + interval $$-1 2:00$$');
+INSERT INTO orders VALUES (3, 'eve', 10, '2025-12-31 13:00+00'), (4, 'annxlee', 10, '2025-12-31 16:00+00');
+SELECT segment, customer_id FROM lifecycle.segment_member ORDER BY 1, 2;
 
 -- An address needs a dot for ad platforms.
 SELECT lifecycle.normalize_email('ann@example.org'), lifecycle.normalize_email('ann@example') IS NULL AS refused;

@@ -34,6 +34,11 @@ void fix_settings() {
     // What a text means must not depend on who compiles it first.
     set("TimeZone", "UTC");
     set("DateStyle", "ISO, MDY");
+    // These are seldom other than usual, and each costs as much.
+    if (IntervalStyle != INTSTYLE_POSTGRES) set("IntervalStyle", "postgres");
+    if (!standard_conforming_strings) set("standard_conforming_strings", "on");
+    if (Transform_null_equals) set("transform_null_equals", "off");
+    if (!Array_nulls) set("array_nulls", "on");
     // For what functions of ours run; how our own statements are planned, see statement.cpp.
     set("enable_seqscan", "off");
     set("jit", "off");
