@@ -83,6 +83,22 @@ inline Buffer search_leaf([[maybe_unused]] Relation table, Relation index, BTSca
     return buffer;
 }
 
+// The root of a B-tree, or what stands for it, locked for reading; InvalidBuffer: the index is empty.
+inline Buffer root_of([[maybe_unused]] Relation table, Relation index) {
+#if PG_VERSION_NUM >= 160000
+    return _bt_getroot(index, table, BT_READ);
+#else
+    return _bt_getroot(index, BT_READ);
+#endif
+}
+
+// Whether the snapshot has been given up since (old_snapshot_threshold), which raises an error.
+inline void check_age([[maybe_unused]] Snapshot snapshot, [[maybe_unused]] Relation relation, [[maybe_unused]] Page page) {
+#if PG_VERSION_NUM < 170000
+    TestForOldSnapshot(snapshot, relation, page);
+#endif
+}
+
 // Parses a timestamptz without touching the catalogs, so that a setting can be read before there is a transaction.
 inline bool decode_datetime(char** field, int* ftype, int nf, int* dtype, struct pg_tm* tm, fsec_t* fsec, int* tz) {
 #if PG_VERSION_NUM >= 160000

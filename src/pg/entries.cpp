@@ -1,6 +1,7 @@
 #include "pg/entries.hpp"
 
 #include <algorithm>
+#include <utility>
 
 #include "pg/form.hpp"
 #include "pg/text.hpp"
@@ -15,10 +16,6 @@ constexpr Size kLargestEntry = 1024;
 // What the log takes for an entry that is written by itself, besides the entry.
 constexpr Size kLogOverhead = 56;
 
-bool ascends(const BTScanInsertData* key) { return (key->scankeys[0].sk_flags & SK_BT_DESC) == 0; }
-
-bool compares_numbers(Relation index) { return index->rd_opcintype[0] == INT8OID || index->rd_opcintype[0] == TIMESTAMPTZOID; }
-
 // What is the same byte by byte is equal in any collation, and in an index of messages that is mostly so.
 bool is_same_text(Oid type, Datum a, Datum b) { return type == TEXTOID && view(a) == view(b); }
 
@@ -31,10 +28,11 @@ int32 compare_column(const Leaves& l, int column, Datum a, Datum b) {
 
 // Mostly the first column decides, and the way to its comparison function is several times as long as the comparison.
 int32 compare_first(const Leaves& l, const NewEntry& a, const NewEntry& b) {
-    if (l.by_bytes) return a.text.compare(b.text);
-    if (!l.by_number) return compare_column(l, 0, a.first, b.first);
-    int64 x = DatumGetInt64(a.first), y = DatumGetInt64(b.first);
-    return x < y ? -1 : x > y ? 1 : 0;
+    switch (l.kind) {
+        case FirstColumn::Kind::bytes: return a.first.text.compare(b.first.text);
+        case FirstColumn::Kind::number: return order_of(a.first.number, b.first.number);
+        default: return compare_column(l, 0, a.first_value, b.first_value);
+    }
 }
 
 int32 compare_keys(const Leaves& l, const NewEntry& a, const NewEntry& b) {
@@ -59,7 +57,7 @@ bool precedes(const Leaves& l, const NewEntry& a, const NewEntry& b) {
 // Where rows have unique keys, their place among equal ones is no question: there must not be any.
 void aim_at(const Leaves& l, const NewEntry& e) {
     TupleDesc layout = RelationGetDescr(l.index);
-    l.key->scankeys[0].sk_argument = e.first;
+    l.key->scankeys[0].sk_argument = e.first_value;
     for (int i = 1; i < l.key->keysz; ++i) {
         bool null;
         l.key->scankeys[i].sk_argument = index_getattr(e.tuple, i + 1, layout, &null);
@@ -67,13 +65,20 @@ void aim_at(const Leaves& l, const NewEntry& e) {
     l.key->scantid = l.unique ? nullptr : &e.tuple->t_tid;
 }
 
+// How an entry that was aimed at compares with one on a page.
+int32 compare_at(const Leaves& l, const NewEntry& e, Page page, OffsetNumber place) {
+    bool same;
+    int order = compare_first(e.first, reinterpret_cast<IndexTuple>(PageGetItem(page, PageGetItemId(page, place))), &same);
+    return order != 0 ? order : _bt_compare(l.index, l.key, page, place);
+}
+
 // The first entry from `low` on that does not lie before the one aimed at; `equal`: it is the same.
-OffsetNumber find_place(const Leaves& l, Page page, OffsetNumber low, bool* equal) {
+OffsetNumber find_place(const Leaves& l, const NewEntry& e, Page page, OffsetNumber low, bool* equal) {
     auto high = static_cast<OffsetNumber>(PageGetMaxOffsetNumber(page) + 1);
     *equal = false;
     OffsetNumber middle = low;  // mostly the one that the entry before has found
     while (low < high) {
-        int32 order = _bt_compare(l.index, l.key, page, middle);
+        int32 order = compare_at(l, e, page, middle);
         if (order == 0) *equal = true;
         if (order > 0) {
             low = static_cast<OffsetNumber>(middle + 1);
@@ -104,9 +109,9 @@ Run find_run(const Leaves& l, Page page, std::span<const NewEntry> entries) {
         bool at_end = place > PageGetMaxOffsetNumber(page);
         if (!at_end || !P_RIGHTMOST(opaque)) aim_at(l, e);
         // What would be the same as the upper bound may lie on the next page.
-        if (!P_RIGHTMOST(opaque) && _bt_compare(l.index, l.key, page, P_HIKEY) >= 0) break;
+        if (!P_RIGHTMOST(opaque) && compare_at(l, e, page, P_HIKEY) >= 0) break;
         bool equal = false;
-        if (!at_end) place = find_place(l, page, place, &equal);
+        if (!at_end) place = find_place(l, e, page, place, &equal);
         if (equal) break;
         run.places.push(place);
         run.bytes += size + sizeof(ItemIdData);
@@ -155,8 +160,11 @@ void write(const Leaves& l, Buffer buffer, const Run& run, std::span<const NewEn
 
 }  // namespace
 
-bool compares_bytes(Relation index, const BTScanInsertData* key) {
-    return index->rd_opcintype[0] == TEXTOID && ascends(key) && index->rd_indcollation[0] == C_COLLATION_OID;
+FirstColumn::Kind first_column_of(Relation index, const BTScanInsertData* key) {
+    if ((key->scankeys[0].sk_flags & SK_BT_DESC) != 0) return FirstColumn::Kind::other;
+    if (begins_with_number(index)) return FirstColumn::Kind::number;
+    bool bytes = index->rd_opcintype[0] == TEXTOID && index->rd_indcollation[0] == C_COLLATION_OID;
+    return bytes ? FirstColumn::Kind::bytes : FirstColumn::Kind::other;
 }
 
 bool open_leaves(Relation table, Relation index, Leaves* leaves) {
@@ -166,7 +174,10 @@ bool open_leaves(Relation table, Relation index, Leaves* leaves) {
     key->anynullkeys = false;
     key->keysz = IndexRelationGetNumberOfKeyAttributes(index);
     for (int i = 0; i < key->keysz; ++i) key->scankeys[i].sk_flags &= ~SK_ISNULL;
-    *leaves = {table, index, key, compares_bytes(index, key), ascends(key) && compares_numbers(index), index->rd_index->indisunique};
+    FirstColumn::Kind kind = first_column_of(index, key);
+    // Numbers and instants often follow those that were written last.
+    BlockNumber likely = kind == FirstColumn::Kind::number ? RelationGetTargetBlock(index) : InvalidBlockNumber;
+    *leaves = {table, index, key, kind, index->rd_index->indisunique, likely};
     return true;
 }
 
@@ -179,7 +190,7 @@ NewEntry make_entry(const Leaves& l, const Datum* values, const bool* nulls, Ite
     tuple->t_tid = tid;
     bool null;
     Datum first = index_getattr(tuple, 1, RelationGetDescr(l.index), &null);
-    return {tuple, first, l.by_bytes ? view(first) : std::string_view{}, row};
+    return {tuple, first, first_column(l.kind, l.kind == FirstColumn::Kind::bytes ? view(first) : std::string_view{}, first), row};
 }
 
 void sort_entries(const Leaves& l, std::span<NewEntry> entries) {
@@ -187,11 +198,32 @@ void sort_entries(const Leaves& l, std::span<NewEntry> entries) {
     if (!std::is_sorted(entries.begin(), entries.end(), before)) std::sort(entries.begin(), entries.end(), before);
 }
 
-size_t write_run(const Leaves& l, std::span<const NewEntry> entries) {
+namespace {
+
+// Whether the entry aimed at belongs on this page and on no other.
+bool covers(const Leaves& l, const NewEntry& e, Page page) {
+    BTPageOpaque opaque = BTPageGetOpaque(page);
+    if (!P_ISLEAF(opaque) || P_IGNORE(opaque) || P_FIRSTDATAKEY(opaque) > PageGetMaxOffsetNumber(page)) return false;
+    return (P_RIGHTMOST(opaque) || compare_at(l, e, page, P_HIKEY) < 0) && compare_at(l, e, page, P_FIRSTDATAKEY(opaque)) > 0;
+}
+
+// The first leaf on which the key could be, locked. Whoever enters the same key has to come by it, too, and waits until we are done.
+Buffer find_leaf(Leaves& l, const NewEntry& e) {
+    BlockNumber likely = std::exchange(l.likely, InvalidBlockNumber);
+    if (likely != InvalidBlockNumber) {
+        Buffer buffer = _bt_getbuf(l.index, likely, BT_WRITE);
+        if (covers(l, e, BufferGetPage(buffer))) return buffer;
+        _bt_relbuf(l.index, buffer);
+    }
+    return search_leaf(l.table, l.index, l.key, nullptr, BT_WRITE);
+}
+
+}  // namespace
+
+size_t write_run(Leaves& l, std::span<const NewEntry> entries) {
     if (entries.empty() || entries[0].tuple == nullptr) return 0;
     aim_at(l, entries[0]);
-    // The first leaf on which the key could be. Whoever enters the same key has to come by it, too, and waits until we are done.
-    Buffer buffer = search_leaf(l.table, l.index, l.key, nullptr, BT_WRITE);
+    Buffer buffer = find_leaf(l, entries[0]);
     if (!BufferIsValid(buffer)) return 0;
     Page page = BufferGetPage(buffer);
     BTPageOpaque opaque = BTPageGetOpaque(page);
@@ -201,6 +233,8 @@ size_t write_run(const Leaves& l, std::span<const NewEntry> entries) {
         written = run.places.size;
         if (written > 0) write(l, buffer, run, entries);
     }
+    // The server keeps there the last leaf of an index, if that is where it has written, and makes sure that it is.
+    if (l.kind == FirstColumn::Kind::number) RelationSetTargetBlock(l.index, BufferGetBlockNumber(buffer));
     _bt_relbuf(l.index, buffer);
     return written;
 }

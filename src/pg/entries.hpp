@@ -2,29 +2,25 @@
 // to the server, entry by entry: a page that is full, a key that is there already, one with a NULL in it.
 #pragma once
 
-#include <string_view>
-
 #include "pg/array.hpp"
+#include "pg/first_column.hpp"
 
 namespace lifecycle::pg {
 
 struct NewEntry {
     IndexTuple tuple;  // nullptr: the server has to insert it
-    Datum first;       // its first column
-    std::string_view text;  // the same, where it is text that is compared by its bytes
+    Datum first_value;
+    FirstColumn first;
     size_t row;        // of those that are written together
 };
 
 struct Leaves {
     Relation table, index;
     BTScanInsert key;
-    bool by_bytes;   // the first column is text that is compared by its bytes
-    bool by_number;  // it is a whole number or an instant
+    FirstColumn::Kind kind;
     bool unique;
+    BlockNumber likely;  // the leaf on which the last entries were written; InvalidBlockNumber: there is none worth a look
 };
-
-// Whether the first column is text in the ascending order of its bytes.
-bool compares_bytes(Relation index, const BTScanInsertData* key);
 
 // False: the index has to be written by the server.
 bool open_leaves(Relation table, Relation index, Leaves* leaves);
@@ -33,6 +29,6 @@ void sort_entries(const Leaves& leaves, std::span<NewEntry> entries);
 
 // Writes the first of these entries, which are sorted, as many as follow one another on a page and find room there. 0: the server has to insert the
 // first of them.
-size_t write_run(const Leaves& leaves, std::span<const NewEntry> entries);
+size_t write_run(Leaves& leaves, std::span<const NewEntry> entries);
 
 }  // namespace lifecycle::pg

@@ -7,23 +7,12 @@ namespace lifecycle::pg {
 
 namespace {
 
-// The first column of an entry; false: it has none that lies there as it is.
-bool first_text(IndexTuple entry, std::string_view* text) {
-    if (IndexTupleHasNulls(entry)) return false;
-    const char* data = reinterpret_cast<const char*>(entry) + IndexInfoFindDataOffset(entry->t_info);
-    if (VARATT_IS_EXTERNAL(data) || VARATT_IS_COMPRESSED(data)) return false;
-    *text = {VARDATA_ANY(data), VARSIZE_ANY_EXHDR(data)};
-    return true;
-}
-
-// How the key compares with an entry; negative: it lies before it. Mostly the first column decides, and the way to its comparison function and
-// through it is several times as long as the comparison.
+// How the key compares with an entry; negative: it lies before it.
 int32 compare(const Finger& f, Page page, OffsetNumber entry) {
-    std::string_view text;
-    if (f.by_bytes && first_text(reinterpret_cast<IndexTuple>(PageGetItem(page, PageGetItemId(page, entry))), &text)) {
-        int order = f.text.compare(text);
-        if (order != 0) return order;
-    }
+    auto* tuple = reinterpret_cast<IndexTuple>(PageGetItem(page, PageGetItemId(page, entry)));
+    bool same;
+    int order = compare_first(f.first, tuple, &same);
+    if (order != 0 || (same && f.key->keysz == 1 && !BTreeTupleIsPivot(tuple))) return order;
     return _bt_compare(f.index, f.key, page, entry);
 }
 
@@ -34,6 +23,45 @@ bool covers(const Finger& f, Page page) {
     return (P_RIGHTMOST(opaque) || compare(f, page, P_HIKEY) < 0) && compare(f, page, P_FIRSTDATAKEY(opaque)) > 0;
 }
 
+// The page itself, or the one to its right where the key lies behind its bounds: it may have been split since its parent was read.
+Buffer move_right(const Finger& f, Buffer buffer) {
+    for (;;) {
+        Page page = BufferGetPage(buffer);
+        check_age(f.snapshot, f.index, page);
+        BTPageOpaque opaque = BTPageGetOpaque(page);
+        if (!P_IGNORE(opaque) && (P_RIGHTMOST(opaque) || compare(f, page, P_HIKEY) <= 0)) return buffer;
+        if (P_RIGHTMOST(opaque)) elog(ERROR, "fell off the end of index \"%s\"", RelationGetRelationName(f.index));
+        buffer = _bt_relandgetbuf(f.index, buffer, opaque->btpo_next, BT_READ);
+    }
+}
+
+// The last entry of an inner page that lies before the key: entries of the key begin below it. The first of a page lies before everything.
+BlockNumber child(const Finger& f, Page page) {
+    auto low = static_cast<OffsetNumber>(P_FIRSTDATAKEY(BTPageGetOpaque(page)) + 1);
+    auto high = static_cast<OffsetNumber>(PageGetMaxOffsetNumber(page) + 1);
+    while (low < high) {
+        auto middle = static_cast<OffsetNumber>(low + (high - low) / 2);
+        if (compare(f, page, middle) > 0) {
+            low = static_cast<OffsetNumber>(middle + 1);
+        } else {
+            high = middle;
+        }
+    }
+    return BTreeTupleGetDownLink(reinterpret_cast<IndexTuple>(PageGetItem(page, PageGetItemId(page, OffsetNumberPrev(low)))));
+}
+
+// As _bt_search() does for a reader, but for the way in which keys are compared.
+Buffer descend(const Finger& f) {
+    Buffer buffer = root_of(f.table->relation, f.index);
+    while (buffer != InvalidBuffer) {
+        buffer = move_right(f, buffer);
+        Page page = BufferGetPage(buffer);
+        if (P_ISLEAF(BTPageGetOpaque(page))) break;
+        buffer = _bt_relandgetbuf(f.index, buffer, child(f, page), BT_READ);
+    }
+    return buffer;
+}
+
 // A page on which the key's entries begin, if there are any, locked for reading; InvalidBuffer: the index is empty.
 Buffer find_leaf(Finger& f) {
     if (f.leaf != InvalidBlockNumber) {
@@ -41,7 +69,7 @@ Buffer find_leaf(Finger& f) {
         if (covers(f, BufferGetPage(buffer))) return buffer;
         _bt_relbuf(f.index, buffer);
     }
-    Buffer buffer = search_leaf(f.table->relation, f.index, f.key, f.snapshot, BT_READ);
+    Buffer buffer = descend(f);
     f.leaf = buffer == InvalidBuffer ? InvalidBlockNumber : BufferGetBlockNumber(buffer);
     f.next = InvalidOffsetNumber;
     return buffer;
@@ -86,7 +114,7 @@ void look_up(Finger& f, std::span<const Datum> key) {
         f.key->scankeys[i].sk_argument = key[i];
         f.key->scankeys[i].sk_flags &= ~SK_ISNULL;
     }
-    if (f.by_bytes) f.text = view(key[0]);
+    f.first = first_column(f.kind, f.kind == FirstColumn::Kind::bytes ? view(key[0]) : std::string_view{}, key[0]);
     pgstat_count_index_scan(f.index);
     Buffer buffer = find_leaf(f);
     if (buffer == InvalidBuffer) {
@@ -119,7 +147,7 @@ Finger point(TableWriter* table, Snapshot snapshot) {
     Relation index = primary_key_of(table);
     BTScanInsert key = _bt_mkscankey(index, nullptr);
     key->anynullkeys = false;
-    return {table, index, snapshot, key, compares_bytes(index, key), {}, InvalidBlockNumber, InvalidOffsetNumber, {}, {}};
+    return {table, index, snapshot, key, first_column_of(index, key), {}, InvalidBlockNumber, InvalidOffsetNumber, {}, {}};
 }
 
 bool find_row(Finger& f, std::span<const Datum> key, ItemPointer tid) {

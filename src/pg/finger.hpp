@@ -2,8 +2,7 @@
 // which the last one was found, the way down from the index's root is spared.
 #pragma once
 
-#include <string_view>
-
+#include "pg/first_column.hpp"
 #include "pg/table.hpp"
 
 namespace lifecycle::pg {
@@ -13,8 +12,8 @@ struct Finger {
     Relation index;
     Snapshot snapshot;
     BTScanInsert key;
-    bool by_bytes;               // the first column is text that is compared by its bytes
-    std::string_view text;       // its part of the key
+    FirstColumn::Kind kind;
+    FirstColumn first;           // of the key
     BlockNumber leaf;            // where the last key was looked for
     OffsetNumber next;           // on it, where the search for the next one begins
     Array<ItemPointerData> found;  // entries of the present key

@@ -62,6 +62,7 @@ extern "C" {
 #include "pgstat.h"
 #include "pgtime.h"
 #include "port/atomics.h"
+#include "port/pg_bswap.h"
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
 #include "storage/bufmgr.h"

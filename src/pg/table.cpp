@@ -18,26 +18,34 @@ bool leaves_out_null_only(const IndexInfo* info) {
     return test->nulltesttype == IS_NOT_NULL && IsA(test->arg, Var) && castNode(Var, test->arg)->varattno == info->ii_IndexAttrNumbers[0];
 }
 
-// As FormIndexDatum() does for an index that has no expressions.
-void take_columns(const IndexInfo* info, TupleTableSlot* slot, Datum* values, bool* nulls) {
+bool is_null(Relation index, AttrNumber column) { return heap_attisnull(index->rd_indextuple, column, nullptr); }
+
+IndexInfo* info_of(TableWriter* w, int i) {
+    if (w->infos[i] == nullptr) w->infos[i] = BuildIndexInfo(w->indexes[i]);
+    return w->infos[i];
+}
+
+// As FormIndexDatum() does for an index that has no expressions. False: the index leaves this row out.
+bool take_columns(const TableWriter* w, int i, TupleTableSlot* slot, Datum* values, bool* nulls) {
+    const Form_pg_index index = w->indexes[i]->rd_index;
     AttrNumber last = 0;
-    for (int i = 0; i < info->ii_NumIndexAttrs; ++i) last = Max(last, info->ii_IndexAttrNumbers[i]);
+    for (int k = 0; k < index->indnatts; ++k) last = Max(last, index->indkey.values[k]);
     slot_getsomeattrs(slot, last);
-    for (int i = 0; i < info->ii_NumIndexAttrs; ++i) {
-        int column = info->ii_IndexAttrNumbers[i] - 1;
-        values[i] = slot->tts_values[column];
-        nulls[i] = slot->tts_isnull[column];
+    for (int k = 0; k < index->indnatts; ++k) {
+        int column = index->indkey.values[k] - 1;
+        values[k] = slot->tts_values[column];
+        nulls[k] = slot->tts_isnull[column];
     }
+    return !w->leaves_out_null[i] || !nulls[0];
 }
 
 void insert_index_entry(TableWriter* w, int i, TupleTableSlot* slot, bool is_new) {
     Datum values[INDEX_MAX_KEYS];
     bool nulls[INDEX_MAX_KEYS];
     Relation index = w->indexes[i];
-    take_columns(w->infos[i], slot, values, nulls);
-    if (w->infos[i]->ii_Predicate != NIL && nulls[0]) return;
+    if (!take_columns(w, i, slot, values, nulls)) return;
     index_insert(index, values, nulls, &slot->tts_tid, w->relation,
-                 is_new && index->rd_index->indisunique ? UNIQUE_CHECK_YES : UNIQUE_CHECK_NO, false, w->infos[i]);
+                 is_new && index->rd_index->indisunique ? UNIQUE_CHECK_YES : UNIQUE_CHECK_NO, false, info_of(w, i));
 }
 
 // Only once entries are to be written: most updates need none.
@@ -55,14 +63,16 @@ void open_indexes(TableWriter* w) {
             RelationClose(index);
             continue;
         }
-        IndexInfo* info = BuildIndexInfo(index);
-        if (info->ii_Expressions != NIL || (info->ii_Predicate != NIL && !leaves_out_null_only(info)))
+        bool plain = is_null(index, Anum_pg_index_indexprs) && is_null(index, Anum_pg_index_indpred);
+        IndexInfo* info = plain ? nullptr : BuildIndexInfo(index);
+        if (info != nullptr && (info->ii_Expressions != NIL || (info->ii_Predicate != NIL && !leaves_out_null_only(info))))
             ereport(ERROR, errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
                     errmsg("index \"%s\" on table \"lifecycle.%s\" is partial or on an expression",
                            RelationGetRelationName(index), RelationGetRelationName(w->relation)),
                     errhint("Drop it: pg_lifecycle writes this table directly and keeps plain indexes only."));
         w->indexes[w->index_count] = index;
         w->infos[w->index_count] = info;
+        w->leaves_out_null[w->index_count] = !plain;
         ++w->index_count;
     }
     list_free(oids);
@@ -71,7 +81,7 @@ void open_indexes(TableWriter* w) {
 void insert_index_entries(TableWriter* w, TupleTableSlot* slot, NewEntries which) {
     open_indexes(w);
     for (int i = 0; i < w->index_count; ++i) {
-        if (which == NewEntries::summarizing && !is_summarizing(w->infos[i])) continue;
+        if (which == NewEntries::summarizing && !is_summarizing(info_of(w, i))) continue;
         insert_index_entry(w, i, slot, false);
     }
 }
@@ -91,15 +101,13 @@ TupleTableSlot* make_waiting_slot(TableWriter* w) {
 constexpr size_t kRowsWorthSorting = 8;
 
 // A page of the index after the other; what is not so simple, such as a page that has to be split, is the server's to do.
-void insert_sorted(TableWriter* w, const Leaves& leaves, int i) {
+void insert_by_page(TableWriter* w, Leaves& leaves, int i) {
     Array<NewEntry> entries;
     entries.reserve(w->waiting);
     for (size_t k = 0; k < w->waiting; ++k) {
         Datum values[INDEX_MAX_KEYS];
         bool nulls[INDEX_MAX_KEYS];
-        take_columns(w->infos[i], w->slots[k], values, nulls);
-        if (w->infos[i]->ii_Predicate != NIL && nulls[0]) continue;
-        entries.push(make_entry(leaves, values, nulls, w->slots[k]->tts_tid, k));
+        if (take_columns(w, i, w->slots[k], values, nulls)) entries.push(make_entry(leaves, values, nulls, w->slots[k]->tts_tid, k));
     }
     sort_entries(leaves, entries.span());
     for (size_t k = 0; k < entries.size;) {
@@ -109,6 +117,27 @@ void insert_sorted(TableWriter* w, const Leaves& leaves, int i) {
     }
 }
 
+void insert_many(TableWriter* w, int i) {
+    MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext, "index entries", ALLOCSET_DEFAULT_SIZES);
+    MemoryContext caller = MemoryContextSwitchTo(scratch);
+    Leaves leaves;
+    bool by_page = open_leaves(w->relation, w->indexes[i], &leaves);
+    if (by_page) insert_by_page(w, leaves, i);
+    MemoryContextSwitchTo(caller);
+    MemoryContextDelete(scratch);
+    for (size_t k = 0; !by_page && k < w->waiting; ++k) insert_index_entry(w, i, w->slots[k], true);
+}
+
+// Few are worth it only where their place is likely to be the one of those before them.
+void insert_few(TableWriter* w, int i) {
+    Leaves leaves;
+    if (begins_with_number(w->indexes[i]) && open_leaves(w->relation, w->indexes[i], &leaves)) {
+        insert_by_page(w, leaves, i);
+        return;
+    }
+    for (size_t k = 0; k < w->waiting; ++k) insert_index_entry(w, i, w->slots[k], true);
+}
+
 void flush(TableWriter* w) {
     if (w->waiting == 0) return;
     open_indexes(w);
@@ -116,16 +145,10 @@ void flush(TableWriter* w) {
     // One index after the other: the pages of each are met once, not again and again between those of the others.
     for (int i = 0; i < w->index_count; ++i) {
         if (w->waiting >= kRowsWorthSorting) {
-            MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext, "index entries", ALLOCSET_DEFAULT_SIZES);
-            MemoryContext caller = MemoryContextSwitchTo(scratch);
-            Leaves leaves;
-            bool sorted = open_leaves(w->relation, w->indexes[i], &leaves);
-            if (sorted) insert_sorted(w, leaves, i);
-            MemoryContextSwitchTo(caller);
-            MemoryContextDelete(scratch);
-            if (sorted) continue;
+            insert_many(w, i);
+        } else {
+            insert_few(w, i);
         }
-        for (size_t k = 0; k < w->waiting; ++k) insert_index_entry(w, i, w->slots[k], true);
     }
     for (size_t k = 0; k < w->waiting; ++k) ExecClearTuple(w->slots[k]);
     w->waiting = 0;
@@ -149,7 +172,7 @@ bool fires_for_new_rows(const TriggerDesc* triggers) {
 
 bool is_plain_index(Oid oid) {
     Relation index = RelationIdGetRelation(oid);
-    bool plain = heap_attisnull(index->rd_indextuple, Anum_pg_index_indexprs, nullptr) && heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred, nullptr);
+    bool plain = is_null(index, Anum_pg_index_indexprs) && is_null(index, Anum_pg_index_indpred);
     RelationClose(index);
     return plain;
 }

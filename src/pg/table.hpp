@@ -13,7 +13,8 @@ struct TableWriter {
     Relation primary_key;  // nullptr until it is asked for
     bool has_indexes;      // they have been opened
     Relation indexes[4];
-    IndexInfo* infos[4];
+    IndexInfo* infos[4];   // nullptr until it is asked for
+    bool leaves_out_null[4];
     int index_count;
     Array<TupleTableSlot*> slots;  // rows waiting for the next flush
     size_t waiting;
