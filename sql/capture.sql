@@ -203,4 +203,15 @@ SELECT source, message, data ->> 'till' AS till FROM lifecycle.quarantine ORDER 
 
 DROP TABLE tills;
 DROP DOMAIN ticket;
+
+-- Averages are what SQL would say, to the last decimal: of next to nothing and of millions, of few orders and of many.
+CREATE TABLE sums (id int PRIMARY KEY, customer_id int, total numeric, placed_at timestamptz);
+SELECT lifecycle.attach('sums', 'order', '{"order": "id", "customer": "customer_id", "amount": "total", "placed_at": "placed_at"}');
+INSERT INTO sums SELECT n, 1000 + n % 3000, round((sin(n * 7919) * 10 ^ (n % 3000 % 19 - 10))::numeric, n % 13), '2026-01-01 10:00+00'::timestamptz + n * interval '1 minute'
+  FROM generate_series(1, 12000) AS n;
+SELECT count(*) AS customers, count(DISTINCT scale(c.average_order_value)) AS scales,
+       count(*) FILTER (WHERE c.average_order_value::text <> s.average::text) AS other_average, count(*) FILTER (WHERE c.revenue::text <> s.revenue::text) AS other_revenue
+  FROM lifecycle.customer AS c
+  JOIN (SELECT customer_id::text, sum(total) AS revenue, sum(total) / count(*) AS average FROM sums GROUP BY customer_id) AS s USING (customer_id);
+DROP TABLE sums;
 DROP EXTENSION pg_lifecycle CASCADE;

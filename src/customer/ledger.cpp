@@ -288,6 +288,8 @@ void show_amounts(Row& row, const rules::PurchaseNumbers& numbers) {
     row.set(kRevenue, pg::to_numeric(numbers.revenue));
     if (numbers.order_count == 0) {
         row.clear(kAverageOrderValue);
+    } else if (auto average = rules::share(numbers.revenue, numbers.order_count)) {
+        row.set(kAverageOrderValue, pg::to_numeric(*average));
     } else {
         Datum count = DirectFunctionCall1(int8_numeric, Int64GetDatum(numbers.order_count));
         row.set(kAverageOrderValue, DirectFunctionCall2(numeric_div, row.values[kRevenue], count));

@@ -43,21 +43,41 @@ std::optional<rules::Decimal> to_decimal(Datum value) {
     return rules::Decimal{negative ? -units : units, static_cast<std::uint8_t>(Min(decimals, rules::Decimal::kScale))};
 }
 
+// The same form the other way.
+Datum to_numeric(rules::Scaled number) {
+    constexpr uint16 kShort = 0x8000, kNegative = 0x2000;
+    constexpr int kDecimalsShift = 7, kMostDecimals = 63, kWeightBits = 0x7F, kMostDigits = 12;
+    if (number.scale < 0 || number.scale > kMostDecimals) elog(ERROR, "unexpected number of decimals: %d", number.scale);
+    unsigned __int128 rest = number.value < 0 ? -static_cast<unsigned __int128>(number.value) : static_cast<unsigned __int128>(number.value);
+    int missing = (4 - number.scale % 4) % 4;  // up to whole digits to the base 10,000
+    for (int k = 0; k < missing; ++k) rest *= 10;
+
+    uint16 digits[kMostDigits];
+    int first = kMostDigits;
+    auto take = [&](uint64 part) { digits[--first] = static_cast<uint16>(part); };
+    for (; rest > std::numeric_limits<uint64>::max(); rest /= 10000) take(static_cast<uint64>(rest % 10000));
+    for (auto low = static_cast<uint64>(rest); low != 0; low /= 10000) take(low % 10000);
+    int weight = first == kMostDigits ? 0 : kMostDigits - first - 1 - (number.scale + missing) / 4;
+    int end = kMostDigits;
+    while (end > first && digits[end - 1] == 0) --end;
+
+    Size size = VARHDRSZ + sizeof(uint16) * static_cast<Size>(1 + end - first);
+    auto* numeric = static_cast<char*>(palloc(size));
+    SET_VARSIZE(numeric, size);
+    auto header = static_cast<uint16>(kShort | (number.value < 0 ? kNegative : 0) | number.scale << kDecimalsShift | (weight & kWeightBits));
+    memcpy(numeric + VARHDRSZ, &header, sizeof header);
+    memcpy(numeric + VARHDRSZ + sizeof header, digits + first, sizeof(uint16) * static_cast<Size>(end - first));
+    return PointerGetDatum(numeric);
+}
+
 Datum to_numeric(rules::Decimal amount) {
-    // Most amounts are a whole number of cents that fits 64 bits, for which the server has a short cut.
     constexpr int64 kTens[] = {1, 10, 100, 1'000, 10'000, 100'000, 1'000'000, 10'000'000, 100'000'000, 1'000'000'000, 10'000'000'000, 100'000'000'000, 1'000'000'000'000};
     static_assert(std::size(kTens) == rules::Decimal::kScale + 1);
-    int64 unit = kTens[rules::Decimal::kScale - Min(amount.digits, rules::Decimal::kScale)];
+    int digits = Min(static_cast<int>(amount.digits), rules::Decimal::kScale);
+    int64 unit = kTens[rules::Decimal::kScale - digits];
+    // Most amounts are few enough units for 64 bits, in which a division takes a fraction of the time.
     bool small = amount.units >= std::numeric_limits<int64>::min() && amount.units <= std::numeric_limits<int64>::max();
-    __int128 whole = small ? __int128{static_cast<int64>(amount.units) / unit} : amount.units / unit;
-    if (whole >= std::numeric_limits<int64>::min() && whole <= std::numeric_limits<int64>::max())
-        return NumericGetDatum(int64_div_fast_to_numeric(static_cast<int64>(whole), amount.digits));
-
-    char buffer[64];
-    auto written = amount.format({buffer, sizeof buffer - 1});
-    buffer[sizeof buffer - 1] = '\0';  // format() writes at the end of its buffer
-    return DirectFunctionCall3(numeric_in, CStringGetDatum(written.data()), ObjectIdGetDatum(InvalidOid),
-                               Int32GetDatum(-1));
+    return to_numeric(rules::Scaled{small ? __int128{static_cast<int64>(amount.units) / unit} : amount.units / unit, digits});
 }
 
 }  // namespace lifecycle::pg

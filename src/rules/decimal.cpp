@@ -81,4 +81,45 @@ std::optional<Decimal> subtract(Decimal a, Decimal b) {
     return checked(a.units - b.units, a.digits > b.digits ? a.digits : b.digits);
 }
 
+namespace {
+
+// The first digit to the base 10,000, and the power of 10,000 at which it stands. Zero has neither.
+struct Leading {
+    int digit;
+    int weight;
+};
+
+Leading leading(std::uint64_t number, int weight_of_last) {
+    if (number == 0) return {0, 0};
+    int weight = weight_of_last;
+    for (; number >= 10000; number /= 10000) ++weight;
+    return {static_cast<int>(number), weight};
+}
+
+// As select_div_scale() does.
+int scale_of_quotient(Leading dividend, Leading divisor, int decimals) {
+    constexpr int kDigitsThatMatter = 16;
+    int weight = dividend.weight - divisor.weight - (dividend.digit <= divisor.digit ? 1 : 0);
+    int scale = kDigitsThatMatter - 4 * weight;
+    return scale > decimals ? scale : decimals;
+}
+
+}  // namespace
+
+std::optional<Scaled> share(Decimal sum, std::int64_t count) {
+    constexpr std::int64_t kUsual = 1'000'000'000;  // what is divided stays below 10^36
+    constexpr __int128 kUsualSum = power_of_ten(18);
+    if (count <= 0 || count > kUsual || sum.units > kUsualSum || sum.units < -kUsualSum) return std::nullopt;
+    auto size = static_cast<std::uint64_t>(sum.units < 0 ? -sum.units : sum.units);
+    int scale = scale_of_quotient(leading(size, -Decimal::kScale / 4), leading(static_cast<std::uint64_t>(count), 0), sum.digits);
+
+    unsigned __int128 dividend = size, divisor = static_cast<std::uint64_t>(count);
+    for (int k = Decimal::kScale; k < scale; ++k) dividend *= 10;
+    for (int k = scale; k < Decimal::kScale; ++k) divisor *= 10;
+    unsigned __int128 quotient = dividend / divisor;
+    if (dividend - quotient * divisor >= divisor - divisor / 2) ++quotient;
+    auto value = static_cast<__int128>(quotient);
+    return Scaled{sum.units < 0 ? -value : value, scale};
+}
+
 }  // namespace lifecycle::rules

@@ -41,4 +41,14 @@ bool is_addable(Decimal amount);
 std::optional<Decimal> add(Decimal a, Decimal b);
 std::optional<Decimal> subtract(Decimal a, Decimal b);
 
+// A whole number of 10^-scale.
+struct Scaled {
+    Decimal::Units value;
+    int scale;
+};
+
+// What each of `count` has of a sum, with as many decimals as PostgreSQL's numeric gives a quotient: sixteen digits that matter, and rounded as
+// there. std::nullopt: more than the usual amounts and counts.
+std::optional<Scaled> share(Decimal sum, std::int64_t count);
+
 }  // namespace lifecycle::rules

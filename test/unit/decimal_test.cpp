@@ -8,6 +8,7 @@
 #include "random.hpp"
 
 using lifecycle::rules::Decimal;
+using lifecycle::rules::share;
 using lifecycle::test::Random;
 
 namespace {
@@ -33,6 +34,17 @@ std::string some_amount(Random& random) {
         for (int i = 0; i < decimals; ++i) s += static_cast<char>('0' + random.between(0, 9));
     }
     return s;
+}
+
+std::string text(lifecycle::rules::Scaled number) {
+    bool negative = number.value < 0;
+    auto rest = static_cast<unsigned __int128>(negative ? -number.value : number.value);
+    std::string s;
+    for (int k = 0; k < number.scale || rest != 0 || k == number.scale; ++k, rest /= 10) {
+        if (k == number.scale && k > 0) s.insert(0, 1, '.');
+        s.insert(0, 1, static_cast<char>('0' + static_cast<int>(rest % 10)));
+    }
+    return negative ? '-' + s : s;
 }
 
 bool is_zero(const std::string& s) { return s.find_first_of("123456789") == std::string::npos; }
@@ -84,6 +96,30 @@ TEST(Decimal, RefusesASumThatLeavesTheRange) {
     EXPECT_FALSE(add(most, money("0.01")));
     EXPECT_FALSE(subtract(money("-1000000000000000000000000"), money("0.01")));
     EXPECT_TRUE(subtract(most, most));
+}
+
+// The right sides are what PostgreSQL 15 answers.
+TEST(Decimal, ShareHasTheDecimalsOfNumeric) {
+    auto of = [](std::string_view sum, std::int64_t count) { return text(share(money(sum), count).value_or(lifecycle::rules::Scaled{})); };
+    EXPECT_EQ(of("10.00", 3), "3.3333333333333333");
+    EXPECT_EQ(of("2.00", 3), "0.66666666666666666667");
+    EXPECT_EQ(of("0.01", 7), "0.00142857142857142857");
+    EXPECT_EQ(of("9999.99", 10000), "0.99999900000000000000");
+    EXPECT_EQ(of("50000.50", 3), "16666.833333333333");
+    EXPECT_EQ(of("-50000.50", 7), "-7142.9285714285714286");
+    EXPECT_EQ(of("0.00", 3), "0.00000000000000000000");
+    EXPECT_EQ(of("999999.99", 1000), "999.9999900000000000");
+    EXPECT_EQ(of("0.000000000001", 999999999), "0.0000000000000000000010000000010000000010");
+    EXPECT_EQ(of("123.456789012345", 9), "13.7174210013716667");
+    EXPECT_EQ(of("999999.999999", 2), "499999.999999500000");
+    EXPECT_EQ(of("-0.15", 2), "-0.07500000000000000000");
+}
+
+TEST(Decimal, ShareLeavesWhatIsUnusualToOthers) {
+    EXPECT_FALSE(share(money("1000001"), 3));
+    EXPECT_FALSE(share(money("-1000001"), 3));
+    EXPECT_FALSE(share(money("1"), 0));
+    EXPECT_FALSE(share(money("1"), 1'000'000'001));
 }
 
 TEST(Decimal, EqualAmountsAreEqualHoweverTheyAreWritten) {
