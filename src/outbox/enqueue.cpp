@@ -1,5 +1,6 @@
 #include "outbox/enqueue.hpp"
 
+#include "outbox/late.hpp"
 #include "outbox/letters.hpp"
 #include "outbox/message.hpp"
 #include "pg/catalog.hpp"
@@ -78,7 +79,7 @@ pg::Statement lift_sunset{
            "       CASE u.consent WHEN 'sms' THEN c.phone ELSE coalesce(c.email, substring(c.customer_id FROM '^[^@ ]+@[^@ ]+$')) END)",
     .types = {TEXTARRAYOID, TEXTARRAYOID}};
 
-pg::Statement upkeep{.sql = "SELECT lifecycle.upkeep($1)", .types = {BOOLOID}};
+pg::Statement upkeep{.sql = "SELECT lifecycle.upkeep($1, $2)", .types = {BOOLOID, BOOLOID}};
 
 bool mailers_at_work = false;  // when tidy() last looked
 
@@ -228,6 +229,7 @@ void write_one(Pen& pen, const scenario::Message& m, const Letter& letter, Datum
     for (Column c : {kLeasedBy, kLeasedUntil, kLeaseToken, kSentAt, kProviderId, kError}) row.nulls[c] = true;
     for (Column c : {kRecipient, kVariant, kSubject, kLocale}) row.nulls[c] = row.values[c] == 0;
     pen.write(part, row);
+    note_enqueued(m.expires);
     if (recipient == 0) return;
     written->ids.push(row.values[kMessageId]);
     written->customers.push(m.customer);
@@ -314,14 +316,26 @@ void enqueue(const scenario::Outgoing& outgoing, Instant now) {
     pg::notify_at_commit("lifecycle_outbox");
 }
 
+namespace {
+
+TimestampTz last_look = 0;
+
+// Looking at everything that waits is not for every wake-up of a worker.
+bool is_time_to_look() { return pg::clock_is_frozen() || GetCurrentTimestamp() - last_look >= 10 * USECS_PER_SEC; }
+
+}  // namespace
+
+void begin_tick() {
+    if (is_time_to_look()) look_for_late(pg::now());
+}
+
+void end_tick() { forget_late(); }
+
 void tidy() {
-    // Looking at everything that waits is not for every wake-up of a worker.
-    static TimestampTz last_look = 0;
-    TimestampTz present = GetCurrentTimestamp();
-    bool thorough = pg::clock_is_frozen() || present - last_look >= 10 * USECS_PER_SEC;
-    if (thorough) last_look = present;
-    Datum arg = BoolGetDatum(thorough);
-    upkeep.run({&arg, 1});
+    bool thorough = is_time_to_look();
+    if (thorough) last_look = GetCurrentTimestamp();
+    Datum args[] = {BoolGetDatum(thorough), BoolGetDatum(may_be_late(pg::now()))};
+    upkeep.run(args);
     mailers_at_work = DatumGetBool(pg::cell(0, 1).value);
 }
 

@@ -33,16 +33,25 @@ END
 $$;
 COMMENT ON FUNCTION lifecycle.release_leases() IS 'Takes back leases that have run out: at_least_once messages are pending again, at_most_once ones unknown. tick() calls it; claim() does the same to what it comes upon';
 
+CREATE FUNCTION lifecycle.late_messages(clock timestamptz) RETURNS bigint[]
+    LANGUAGE c STRICT
+    AS 'MODULE_PATHNAME', 'lifecycle_late_messages';
+COMMENT ON FUNCTION lifecycle.late_messages(timestamptz) IS 'Internal: numbers of messages that wait, or have just waited, and are too late, without another look at all that waits';
+
 CREATE FUNCTION lifecycle.expire_messages() RETURNS void
-    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off
     AS $$
 DECLARE
     clock timestamptz := lifecycle.now();  -- asked once, not for each message
+    late bigint[] := lifecycle.late_messages(clock);
 BEGIN
+    IF late = '{}' THEN
+        RETURN;
+    END IF;
     PERFORM lifecycle.end_messages(a.ids, array_fill('expired'::text, ARRAY[cardinality(a.ids)]), NULL)
        FROM (SELECT array_agg(l.message_id) AS ids
                FROM (SELECT o.message_id FROM lifecycle.outbox AS o
-                      WHERE o.expires_at <= clock AND o.part < 1000 AND o.status = 'pending'
+                      WHERE o.message_id = ANY (late) AND o.expires_at <= clock AND o.part < 1000 AND o.status = 'pending'
                         FOR UPDATE SKIP LOCKED) AS l) AS a
       WHERE a.ids IS NOT NULL;
 END
@@ -171,18 +180,20 @@ END
 $$;
 COMMENT ON FUNCTION lifecycle.keep_history() IS 'Begins a new volume of history when it is time, and truncates those that ended longer ago than lifecycle.outbox_policy.keep; tick() calls it';
 
-CREATE FUNCTION lifecycle.upkeep(thorough boolean DEFAULT true) RETURNS boolean
+CREATE FUNCTION lifecycle.upkeep(thorough boolean DEFAULT true, late boolean DEFAULT true) RETURNS boolean
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
     AS $$
 BEGIN
     PERFORM lifecycle.release_leases();
     PERFORM lifecycle.empty_parts();
     IF thorough THEN
-        PERFORM lifecycle.expire_messages();
+        IF late THEN
+            PERFORM lifecycle.expire_messages();
+        END IF;
         PERFORM lifecycle.cancel_refused();
         PERFORM lifecycle.keep_history();
     END IF;
     RETURN EXISTS (SELECT FROM lifecycle.lease);
 END
 $$;
-COMMENT ON FUNCTION lifecycle.upkeep(boolean) IS 'Internal: what tick() and the worker do for the outbox; thorough: also what costs a look at everything that waits. True: mailers are at work, look again soon';
+COMMENT ON FUNCTION lifecycle.upkeep(boolean, boolean) IS 'Internal: what tick() and the worker do for the outbox; thorough: also what costs a look at everything that waits; late: messages may be too late. True: mailers are at work, look again soon';

@@ -3,6 +3,7 @@
 
 #include "customer/store.hpp"
 #include "engine/engine.hpp"
+#include "outbox/enqueue.hpp"
 #include "pg/catalog.hpp"
 #include "pg/clock.hpp"
 #include "pg/guard.hpp"
@@ -298,11 +299,13 @@ LIFECYCLE_FUNCTION(lifecycle_tick) {
     int64 some;
     customer::Position after;
     after.customer.reserve(64);
+    outbox::begin_tick();
     do {
         some = engine::tick_once(pg::settings.batch_size, &after);
         customers += some;
         CHECK_FOR_INTERRUPTS();
     } while (some > 0);
+    outbox::end_tick();
     while (engine::fold_baskets() > 0) CHECK_FOR_INTERRUPTS();
     PG_RETURN_INT64(customers);
 }
