@@ -1,5 +1,7 @@
 #include "outbox/enqueue.hpp"
 
+#include <algorithm>
+
 #include "outbox/late.hpp"
 #include "outbox/letters.hpp"
 #include "outbox/message.hpp"
@@ -7,6 +9,7 @@
 #include "pg/clock.hpp"
 #include "pg/fault.hpp"
 #include "pg/json.hpp"
+#include "pg/sequence.hpp"
 #include "pg/statement.hpp"
 #include "pg/table.hpp"
 #include "pg/transaction.hpp"
@@ -105,8 +108,10 @@ struct Pen {
     pg::TableWriter* parts[kPartsThatWait] = {};
     pg::Array<OutboxRow> by_statement{};
     Oid sequence = get_relname_relid("message_id", get_namespace_oid("lifecycle", false));
+    int64 next_number = -1;  // of those that have been taken; -1: each is taken by itself
 
-    int64 number() const { return nextval_internal(sequence, false); }
+    void take_numbers(size_t count) { next_number = pg::take_numbers(sequence, static_cast<int64>(count)); }
+    int64 number() { return next_number < 0 ? nextval_internal(sequence, false) : next_number++; }
     void write(int part, const OutboxRow& row) {
         if (plain && parts[part] == nullptr) {
             Oid table = part_that_waits(part);
@@ -243,6 +248,7 @@ void write_all(const pg::Array<scenario::Message>& messages, Instant now) {
     auto offers = offers_of(messages, letters);
     Pen pen;
     Written written;
+    pen.take_numbers(static_cast<size_t>(std::count_if(letters.begin(), letters.end(), [](const Letter* l) { return l != nullptr; })));
     for (size_t i = 0; i < messages.size; ++i) {
         if (letters[i] != nullptr) write_one(pen, messages[i], *letters[i], offers[i], now, &written);
     }

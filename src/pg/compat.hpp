@@ -99,6 +99,14 @@ inline void check_age([[maybe_unused]] Snapshot snapshot, [[maybe_unused]] Relat
 #endif
 }
 
+inline xl_seq_rec sequence_record(Relation sequence) {
+#if PG_VERSION_NUM >= 160000
+    return {.locator = sequence->rd_locator};
+#else
+    return {.node = sequence->rd_node};
+#endif
+}
+
 // Parses a timestamptz without touching the catalogs, so that a setting can be read before there is a transaction.
 inline bool decode_datetime(char** field, int* ftype, int nf, int* dtype, struct pg_tm* tm, fsec_t* fsec, int* tz) {
 #if PG_VERSION_NUM >= 160000

@@ -91,6 +91,9 @@ for my $round (1 .. $rounds)
 		    ON m.customer_id = o.customer AND m.anchor = o.id
 		 WHERE o.messages IS DISTINCT FROM m.messages
 		SQL
+	is_none($node, $db, <<~SQL, "round $round: no number of a message comes again");
+		SELECT m.last FROM (SELECT max(message_id) AS last FROM lifecycle.outbox) AS m WHERE nextval('lifecycle.message_id') <= m.last
+		SQL
 	is_none($node, $db, <<~SQL, "round $round: no step twice");
 		SELECT customer_id, scenario, anchor, step, count(*) FROM lifecycle.outbox GROUP BY 1, 2, 3, 4 HAVING count(*) > 1
 		SQL
