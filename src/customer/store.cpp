@@ -10,6 +10,7 @@
 #include "pg/fault.hpp"
 #include "pg/finger.hpp"
 #include "pg/form.hpp"
+#include "pg/late_lock.hpp"
 #include "pg/shared.hpp"
 #include "pg/statement.hpp"
 #include "pg/table.hpp"
@@ -92,8 +93,11 @@ void check_columns(int found) {
 }
 
 // One customer, as in the path of every order: without a statement.
-void lock_one(Change& change, pg::TableWriter* rows) {
-    HeapTuple tuple = pg::find_and_lock(rows, pg::to_datum(change.customer_id));
+void lock_one(Change& change, pg::TableWriter* rows, bool late) {
+    Datum id = pg::to_datum(change.customer_id);
+    bool certain = false;
+    HeapTuple tuple = late ? pg::read_to_update(rows, id, &certain) : nullptr;
+    if (tuple == nullptr && !certain) tuple = pg::find_and_lock(rows, id);
     if (tuple != nullptr) {
         check_columns(RelationGetDescr(rows->relation)->natts);
         Datum values[kColumns];
@@ -127,7 +131,7 @@ void lock_several(Batch batch) {
 
 }  // namespace
 
-pg::TableWriter* lock(Batch batch) {
+pg::TableWriter* lock(Batch batch, bool late) {
     pg::fault_point("customer.lock");
     for (Change& change : batch) {
         change.existed = false;
@@ -137,7 +141,7 @@ pg::TableWriter* lock(Batch batch) {
     // Kept open until store(), which writes what is locked here. Where all are new, its insert locks them.
     pg::TableWriter* rows = pg::open_writer(pg::table_oid(pg::Table::customer));
     if (batch.size() == 1) {
-        lock_one(batch[0], rows);
+        lock_one(batch[0], rows, late);
     } else {
         lock_several(batch);
     }
@@ -257,7 +261,7 @@ void store(Batch batch, pg::TableWriter* rows) {
 }
 
 bool lost_race(const ErrorData* error) {
-    if (error->sqlerrcode == pg::kRowWasDeleted) return true;
+    if (error->sqlerrcode == pg::kRowWasDeleted || error->sqlerrcode == pg::kRowWasChanged) return true;
     // Whichever of the new customer's rows met the other session's first.
     return error->sqlerrcode == ERRCODE_UNIQUE_VIOLATION && error->schema_name != nullptr &&
            strcmp(error->schema_name, "lifecycle") == 0;

@@ -6,8 +6,9 @@
 namespace lifecycle::customer {
 
 // Locks the customers of a batch, which are sorted by id, in that order, and loads their rows. Then whoever else changes one of
-// them waits until this transaction ends, so that two orders at once both count.
-pg::TableWriter* lock(Batch batch);
+// them waits until this transaction ends, so that two orders at once both count. `late`: a single customer may be read without a lock, which
+// comes with what is done next (pg/late_lock.hpp); the caller begins again without this where lost_race().
+pg::TableWriter* lock(Batch batch, bool late = false);
 
 // The same for customers known by their ids only, so that what is worked out later, batch by batch, finds them locked.
 void lock_sorted(std::span<const Datum> ids);
@@ -15,7 +16,7 @@ void lock_sorted(std::span<const Datum> ids);
 // Writes the rows and arms the timers. `rows` is what lock() has returned.
 void store(Batch batch, pg::TableWriter* rows);
 
-// Another session has created one of the new customers meanwhile: what was worked out is to be undone and done again.
+// Another session has created one of the new customers meanwhile, or changed one that was not locked yet: what was worked out is to be undone and done again.
 bool lost_race(const ErrorData* error);
 
 // A customer whose timer has run out.

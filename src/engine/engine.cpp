@@ -84,7 +84,7 @@ void run_stages(Batch batch, pg::TableWriter* rows) {
     run_later_stages(batch, rows);
 }
 
-void run_stages(Batch batch) { run_stages(batch, customer::lock(batch)); }
+void run_stages(Batch batch, bool lock_late = false) { run_stages(batch, customer::lock(batch, lock_late)); }
 
 Change make_change(std::string_view customer, std::span<Fact> facts, Instant now, Options options) {
     Change change{};
@@ -194,7 +194,7 @@ void take_in(std::span<const Fact> said, Options options) {
     while (next < facts.size()) {
         pg::as_owner([&] {
             pg::open_spi();
-            run_stages(next_batch(facts, keys, &next, options));
+            run_stages(next_batch(facts, keys, &next, options), options.lock_late);
             pg::close_spi();
         });
         CHECK_FOR_INTERRUPTS();

@@ -16,10 +16,11 @@ struct Options {
     bool recount = false;  // functions of ours have changed the customers' points
     std::string_view paid_order = {};  // ... by paying this order with them
     bool replay = false;  // work everything out anew from the ledger
+    bool lock_late = false;  // of take_in(): the caller begins again without this if another session meets us at a customer
     Instant news_from = rules::kNever;  // silent only up to here, or to when the customer was last looked at if that is later
 };
 
-// Takes in facts, in any order. A session that creates the same new customer at the same time makes this fail with an error that
+// Takes in facts, in any order. A session that creates the same new customer at the same time, or changes one that was to be locked late, makes this fail with an error that
 // customer::lost_race() recognises: the caller runs it in pg::protect() and tries again.
 void take_in(std::span<const Fact> facts, Options options);
 

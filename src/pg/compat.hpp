@@ -44,6 +44,22 @@ inline NewEntries update_tuple(Relation relation, ItemPointer tid, HeapTuple row
 #endif
 }
 
+// The same without waiting for whoever holds the row.
+inline TM_Result update_unless_held(Relation relation, ItemPointer tid, HeapTuple row, NewEntries* needed) {
+    TM_FailureData failure;
+    LockTupleMode mode;
+    CommandId command = GetCurrentCommandId(true);
+#if PG_VERSION_NUM >= 160000
+    TU_UpdateIndexes indexes = TU_None;
+    TM_Result result = heap_update(relation, tid, row, command, InvalidSnapshot, false, &failure, &mode, &indexes);
+    *needed = indexes == TU_None ? NewEntries::none : indexes == TU_Summarizing ? NewEntries::summarizing : NewEntries::all;
+#else
+    TM_Result result = heap_update(relation, tid, row, command, InvalidSnapshot, false, &failure, &mode);
+    *needed = HeapTupleIsHeapOnly(row) ? NewEntries::none : NewEntries::all;
+#endif
+    return result;
+}
+
 inline void insert_index_entries(ResultRelInfo* table, TupleTableSlot* slot, EState* state, NewEntries which) {
 #if PG_VERSION_NUM >= 160000
     List* again = ExecInsertIndexTuples(table, slot, state, false, false, nullptr, NIL, which == NewEntries::summarizing);

@@ -6,6 +6,9 @@ namespace lifecycle::pg {
 
 const char* armed_fault = nullptr;
 
+// Whoever is to wait at a point does so for this advisory lock, which the test holds.
+constexpr int64 kLockOfWaiting = 4711;
+
 void arm_fault(const char* setting) { armed_fault = setting != nullptr && *setting != '\0' ? setting : nullptr; }
 
 void raise_fault(const char* point) {
@@ -16,6 +19,11 @@ void raise_fault(const char* point) {
 
     if (strcmp(kind, "cancel") == 0)
         ereport(ERROR, errcode(ERRCODE_QUERY_CANCELED), errmsg("canceling statement at fault point \"%s\"", point));
+    if (strcmp(kind, "wait") == 0) {
+        DirectFunctionCall1(pg_advisory_lock_shared_int8, Int64GetDatum(kLockOfWaiting));
+        DirectFunctionCall1(pg_advisory_unlock_shared_int8, Int64GetDatum(kLockOfWaiting));
+        return;
+    }
     if (strcmp(kind, "memory") == 0) {
         // A request that no allocator grants, so that the error comes from where a real one would.
         MemoryContextAllocHuge(CurrentMemoryContext, static_cast<Size>(1) << 47);

@@ -1,4 +1,4 @@
-// Fault injection: tests raise an error, a cancel or an exhausted memory in the middle of a path (setting lifecycle.fault).
+// Fault injection: tests raise an error, a cancel or an exhausted memory in the middle of a path, or wait there (setting lifecycle.fault).
 #pragma once
 
 #include "pg/postgres.hpp"

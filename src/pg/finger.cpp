@@ -159,6 +159,15 @@ bool find_row(Finger& f, std::span<const Datum> key, ItemPointer tid) {
     return false;
 }
 
+HeapTuple read_row(Finger& f, Datum key, bool* certain) {
+    look_up(f, {&key, 1});
+    *certain = f.found.empty();
+    for (const ItemPointerData& tid : f.found) {
+        if (HeapTuple row = read_version(f.table->relation, tid, f.snapshot)) return row;
+    }
+    return nullptr;
+}
+
 void read_rows(Finger& f, Datum key, Array<HeapTuple>* rows) {
     look_up(f, {&key, 1});
     for (const ItemPointerData& tid : f.found) {

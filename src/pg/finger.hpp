@@ -25,6 +25,10 @@ Finger point(TableWriter* table, Snapshot snapshot);
 // The head of the row with this key, of the first columns of the primary key, as the snapshot sees it. False: there is none.
 bool find_row(Finger& finger, std::span<const Datum> key, ItemPointer tid);
 
+// A copy of the row with this key, a unique one, as the snapshot sees it; nullptr: it sees none. *certain: then there is none, neither one that has
+// come since.
+HeapTuple read_row(Finger& finger, Datum key, bool* certain);
+
 // Copies of the rows with this key, as the snapshot sees them, are added to `rows`.
 void read_rows(Finger& finger, Datum key, Array<HeapTuple>* rows);
 

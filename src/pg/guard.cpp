@@ -1,6 +1,7 @@
 #include "pg/guard.hpp"
 
 #include "pg/catalog.hpp"
+#include "pg/late_lock.hpp"
 
 namespace lifecycle::pg {
 
@@ -66,6 +67,7 @@ ErrorData* protect(Body body, void* arg) {
     PG_CATCH();
     {
         guc_level = outer_level;
+        forget_late_lock();
         MemoryContextSwitchTo(context);
         error = CopyErrorData();
         FlushErrorState();
@@ -90,7 +92,7 @@ ErrorData* attempt(Body body, void* arg) {
     PG_CATCH();
     {
         MemoryContextSwitchTo(context);
-        if (passes_through(geterrcode())) PG_RE_THROW();
+        if (passes_through(geterrcode()) || geterrcode() == kRowWasChanged) PG_RE_THROW();
         error = CopyErrorData();
         FlushErrorState();
     }

@@ -1,11 +1,13 @@
 #include "pg/rows.hpp"
 
 #include "pg/form.hpp"
+#include "pg/late_lock.hpp"
 #include "pg/table.hpp"
 
 namespace lifecycle::pg {
 
 Rows* open_rows(Oid table) {
+    lock_what_was_read();
     auto* rows = static_cast<Rows*>(palloc0(sizeof(Rows)));
     rows->relation = table_open(table, RowExclusiveLock);
     rows->slot = table_slot_create(rows->relation, nullptr);

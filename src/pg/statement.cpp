@@ -1,6 +1,7 @@
 #include "pg/statement.hpp"
 
 #include "pg/guard.hpp"
+#include "pg/late_lock.hpp"
 
 namespace lifecycle::pg {
 
@@ -73,6 +74,7 @@ void install_planner() {
 }
 
 void Statement::prepare() {
+    lock_what_was_read();
     if (!qualified) fix_settings();
     if (plan != nullptr) return;
     int count = 0;

@@ -3,6 +3,7 @@
 #include "pg/entries.hpp"
 #include "pg/finger.hpp"
 #include "pg/form.hpp"
+#include "pg/late_lock.hpp"
 
 namespace lifecycle::pg {
 
@@ -196,12 +197,14 @@ bool is_plain(Oid table, int columns, int checks) {
 }
 
 TableWriter* open_writer(Oid table) {
+    lock_what_was_read();
     auto* w = static_cast<TableWriter*>(palloc0(sizeof(TableWriter)));
     w->relation = table_open(table, RowExclusiveLock);
     return w;
 }
 
 void close_writer(TableWriter* w) {
+    if (late_lock.table == w) forget_late_lock();
     flush(w);
     for (TupleTableSlot* slot : w->slots) ExecDropSingleTupleTableSlot(slot);
     if (w->found != nullptr) ExecDropSingleTupleTableSlot(w->found);
@@ -219,7 +222,7 @@ void insert(TableWriter* w, const Datum* values, const bool* nulls) {
 
 void update(TableWriter* w, ItemPointer tid, const Datum* values, const bool* nulls) {
     HeapTuple tuple = form_row(RelationGetDescr(w->relation), values, nulls);
-    NewEntries needed = update_tuple(w->relation, tid, tuple);
+    NewEntries needed = late_lock.table == w ? update_late_row(tuple) : update_tuple(w->relation, tid, tuple);
     if (needed != NewEntries::none) {
         TupleTableSlot* slot = make_slot(w);
         ExecStoreHeapTuple(tuple, slot, false);

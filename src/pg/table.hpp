@@ -32,7 +32,7 @@ void close_writer(TableWriter* writer);  // flushes
 
 // The values are copied; the row is written at the latest when the writer is closed.
 void insert(TableWriter* writer, const Datum* values, const bool* nulls);
-// The row at `tid`, which this transaction has locked. Its unique keys stay as they are.
+// The row at `tid`, which this transaction has locked or read_to_update() has read. Its unique keys stay as they are.
 void update(TableWriter* writer, ItemPointer tid, const Datum* values, const bool* nulls);
 void remove(TableWriter* writer, ItemPointer tid);
 // The row at `tid`, if it is there and has exactly these values. False: it is not.

@@ -166,7 +166,7 @@ void take_in_history(std::span<Fact> facts, Instant attached_at) {
     for (const Fact& fact : facts) (fact.at <= attached_at ? history : fresh).push(fact);
     for (;;) {
         ErrorData* error = nullptr;
-        giving_way([&] { error = protect_and_retry([&] {
+        giving_way([&] { error = protect_and_retry([&](engine::Options) {
             engine::take_in(history.span(), {.silent = true});
             engine::take_in(fresh.span(), {});
         }); });

@@ -68,7 +68,7 @@ void read_one_row(Intake* intake, TriggerData* trigger) {
     drop_layout(after);
 }
 
-void process(TriggerData* trigger, MemoryContext memory) {
+void process(TriggerData* trigger, MemoryContext memory, engine::Options options) {
     Intake intake = make_intake(memory);
     turn_to(&intake, trigger->tg_trigger->tgargs[0]);
     customer::current_shop();  // loaded here, where an error is handled, not while rows are read
@@ -81,7 +81,7 @@ void process(TriggerData* trigger, MemoryContext memory) {
         read_statement(&intake, trigger);
     }
     finish(&intake);
-    if (!intake.reader.facts.empty()) engine::take_in(intake.reader.facts.span(), {});
+    if (!intake.reader.facts.empty()) engine::take_in(intake.reader.facts.span(), options);
 }
 
 void collect(TriggerData* trigger, Tuplestorestate* rows, bool gone, const ErrorData* error, pg::Array<BadRow>* into) {
@@ -115,9 +115,9 @@ void process_at_once(TriggerData* trigger) {
     MemoryContext memory = AllocSetContextCreate(CurrentMemoryContext, "pg_lifecycle capture", ALLOCSET_DEFAULT_SIZES);
     MemoryContext caller = MemoryContextSwitchTo(memory);
 
-    ErrorData* error = protect_and_retry([&] {
+    ErrorData* error = protect_and_retry([&](engine::Options options) {
         MemoryContextReset(memory);
-        process(trigger, memory);
+        process(trigger, memory, options);
     });
     if (error != nullptr) {
         if (pg::settings.on_error == pg::kRaise) ReThrowError(error);

@@ -9,11 +9,13 @@ namespace lifecycle::source {
 
 // pg::protect(), done again where another session was first to create a customer, or has merged one. At isolation levels where that customer stays
 // invisible, the error is the serialization failure that the shop expects there.
+// The body gets options for what may be tried once only.
 template <class F>
 ErrorData* protect_and_retry(F&& body) {
     constexpr int kTries = 10;
     for (int tries = 1;; ++tries) {
-        ErrorData* error = pg::protect(body);
+        engine::Options options{.lock_late = tries == 1 && !IsolationUsesXactSnapshot()};
+        ErrorData* error = pg::protect([&] { body(options); });
         if (error == nullptr || !customer::lost_race(error)) return error;
         if (IsolationUsesXactSnapshot())
             ereport(ERROR, errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
@@ -27,7 +29,7 @@ ErrorData* protect_and_retry(F&& body) {
 // Takes in facts for a caller who wants to know of errors.
 inline void take_in_or_raise(const pg::Array<Fact>& facts, engine::Options options) {
     if (facts.empty()) return;
-    ErrorData* error = protect_and_retry([&] { engine::take_in({facts.data, facts.size}, options); });
+    ErrorData* error = protect_and_retry([&](engine::Options) { engine::take_in({facts.data, facts.size}, options); });
     if (error != nullptr) ReThrowError(error);
 }
 

@@ -203,7 +203,7 @@ void put_aside(std::span<Step*> steps, const ErrorData* error) {
 constexpr int kHalvings = 10;
 
 void settle_or_halve(std::span<Step*> steps, bool impatient, MemoryContext memory, int* halvings) {
-    ErrorData* error = protect_and_retry([&] {
+    ErrorData* error = protect_and_retry([&](engine::Options) {
         MemoryContextReset(memory);
         MemoryContext caller = MemoryContextSwitchTo(memory);
         take_in(steps, memory);

@@ -201,7 +201,7 @@ bool say(const Call& call, bool withdrawn) {
 bool say_and_retry(FunctionCallInfo fcinfo, bool withdrawn) {
     Call call = read_call(fcinfo);
     bool said = false;
-    ErrorData* error = protect_and_retry([&] { said = say(call, withdrawn); });
+    ErrorData* error = protect_and_retry([&](engine::Options) { said = say(call, withdrawn); });
     if (error != nullptr) ReThrowError(error);
     return said;
 }
