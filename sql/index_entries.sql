@@ -74,7 +74,27 @@ DELETE FROM lifecycle.enrolment_step WHERE (customer_id, anchor) = ('c77', '3077
 SELECT lifecycle.tick();
 SELECT count(*) FROM lifecycle.enrolment_step WHERE position = 1;
 SELECT * FROM broken_indexes();
+
+-- Messages that are due at one instant share entries: behind those that are due earlier, before those that are due later, and where rows come to lie
+-- in the places of others.
+INSERT INTO orders SELECT 4000 + n, 'c' || n, 10, lifecycle.now() + n % 3 * interval '1 hour' FROM generate_series(1, 2500) AS n;
+INSERT INTO lifecycle.outbox (idempotency_key, customer_id, channel, scenario, anchor, step, class, template, due_at)
+    SELECT 'by hand ' || n, 'c' || n, 'email', 'by hand', n, 1, 'transactional', 'by_hand', lifecycle.now() + interval '1 year' FROM generate_series(1, 1500) AS n;
+SET lifecycle.clock = '2026-03-05 13:00+00';
+SELECT lifecycle.tick();
+SELECT * FROM broken_indexes();
+DELETE FROM lifecycle.outbox WHERE message_id % 3 <> 0 OR message_id % 1000 < 400;
+VACUUM lifecycle.outbox;
+INSERT INTO orders SELECT 7000 + n, 'c' || n, 10, lifecycle.now() FROM generate_series(1, 3000) AS n;
+SET lifecycle.clock = '2026-03-06 12:00+00';
+SELECT lifecycle.tick();
+SET lifecycle.clock = '2026-03-07 13:00+00';
+SELECT lifecycle.tick();
+SELECT * FROM broken_indexes();
 SELECT * FROM lifecycle.verify();
+SET enable_seqscan = off;
+SELECT (SELECT count(*) FROM lifecycle.outbox WHERE part < 1000 AND due_at >= '2026-03-05') AS by_index,
+       (SELECT count(*) FROM lifecycle.outbox WHERE part < 1000 AND due_at + interval '0' >= '2026-03-05') AS by_table;
 DROP EXTENSION pg_lifecycle CASCADE;
 DROP EXTENSION IF EXISTS amcheck;
 DROP TABLE orders;

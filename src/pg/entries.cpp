@@ -51,18 +51,18 @@ int32 compare_keys(const Leaves& l, const NewEntry& a, const NewEntry& b) {
 bool precedes(const Leaves& l, const NewEntry& a, const NewEntry& b) {
     if (a.tuple == nullptr || b.tuple == nullptr) return a.tuple != nullptr && b.tuple == nullptr;
     int32 order = compare_keys(l, a, b);
-    return order != 0 ? order < 0 : ItemPointerCompare(&a.tuple->t_tid, &b.tuple->t_tid) < 0;
+    return order != 0 ? order < 0 : ItemPointerCompare(const_cast<ItemPointer>(a.tids), const_cast<ItemPointer>(b.tids)) < 0;
 }
 
 // Where rows have unique keys, their place among equal ones is no question: there must not be any.
-void aim_at(const Leaves& l, const NewEntry& e) {
+void aim_at(const Leaves& l, const NewEntry& e, size_t row) {
     TupleDesc layout = RelationGetDescr(l.index);
     l.key->scankeys[0].sk_argument = e.first_value;
     for (int i = 1; i < l.key->keysz; ++i) {
         bool null;
         l.key->scankeys[i].sk_argument = index_getattr(e.tuple, i + 1, layout, &null);
     }
-    l.key->scantid = l.unique ? nullptr : &e.tuple->t_tid;
+    l.key->scantid = l.unique ? nullptr : const_cast<ItemPointer>(&e.tids[row]);
 }
 
 // How an entry that was aimed at compares with one on a page.
@@ -90,32 +90,69 @@ OffsetNumber find_place(const Leaves& l, const NewEntry& e, Page page, OffsetNum
     return low;
 }
 
-// Where on a page the first of the entries belong.
-struct Run {
-    Array<OffsetNumber> places;
-    Size bytes = 0;  // what they take up there
+// What is to be added to a page, and where.
+struct Addition {
+    IndexTuple tuple;
+    OffsetNumber place;
+    size_t rows;
 };
+
+struct Run {
+    Array<Addition> additions;
+    Size bytes = 0;   // what they take up there
+    size_t rows = 0;  // whose they are
+};
+
+// How many rows of the same key one entry can take.
+size_t most_rows(Size size, size_t rows, Size room) {
+    Size list = MAXALIGN_DOWN(Min(room, kLargestEntry));
+    return list < size + 2 * sizeof(ItemPointerData) ? 1 : Min(rows, (list - size) / sizeof(ItemPointerData));
+}
+
+// Whether nothing on the page comes before the row that is aimed at, from that place on.
+bool comes_next(const Leaves& l, const NewEntry& e, Page page, OffsetNumber place) {
+    if (!P_RIGHTMOST(BTPageGetOpaque(page)) && compare_at(l, e, page, P_HIKEY) >= 0) return false;
+    return place > PageGetMaxOffsetNumber(page) || compare_at(l, e, page, place) < 0;
+}
+
+// An entry of as many of the rows, from `row` on, as find room behind what the run has already; none: the server has to see to them.
+Addition fit(const Leaves& l, Page page, const NewEntry& e, size_t row, OffsetNumber place, Size room) {
+    constexpr Addition kNone{nullptr, 0, 0};
+    if (e.tuple == nullptr || MAXALIGN(IndexTupleSize(e.tuple)) > room) return kNone;
+    bool rightmost = P_RIGHTMOST(BTPageGetOpaque(page));
+    bool at_end = place > PageGetMaxOffsetNumber(page);
+    if (!at_end || !rightmost) aim_at(l, e, row);
+    // What would be the same as the upper bound may lie on the next page.
+    if (!rightmost && compare_at(l, e, page, P_HIKEY) >= 0) return kNone;
+    bool equal = false;
+    if (!at_end) place = find_place(l, e, page, place, &equal);
+    if (equal) return kNone;
+    size_t rows = most_rows(IndexTupleSize(e.tuple), e.rows - row, room);
+    if (rows > 1 && (!at_end || !rightmost)) {
+        aim_at(l, e, row + rows - 1);
+        if (!comes_next(l, e, page, place)) rows = 1;
+    }
+    bool as_it_is = rows == 1 && row == 0;
+    return {as_it_is ? e.tuple : _bt_form_posting(e.tuple, const_cast<ItemPointer>(&e.tids[row]), static_cast<int>(rows)), place, rows};
+}
 
 Run find_run(const Leaves& l, Page page, std::span<const NewEntry> entries) {
     Run run;
-    BTPageOpaque opaque = BTPageGetOpaque(page);
     Size room = PageGetFreeSpace(page);
-    OffsetNumber place = P_FIRSTDATAKEY(opaque);
+    OffsetNumber place = P_FIRSTDATAKEY(BTPageGetOpaque(page));
     for (const NewEntry& e : entries) {
-        if (e.tuple == nullptr) break;
-        Size size = MAXALIGN(IndexTupleSize(e.tuple));
-        if (size > room) break;
-        if (l.unique && !run.places.empty() && compare_keys(l, (&e)[-1], e) == 0) break;
-        bool at_end = place > PageGetMaxOffsetNumber(page);
-        if (!at_end || !P_RIGHTMOST(opaque)) aim_at(l, e);
-        // What would be the same as the upper bound may lie on the next page.
-        if (!P_RIGHTMOST(opaque) && compare_at(l, e, page, P_HIKEY) >= 0) break;
-        bool equal = false;
-        if (!at_end) place = find_place(l, e, page, place, &equal);
-        if (equal) break;
-        run.places.push(place);
-        run.bytes += size + sizeof(ItemIdData);
-        room -= Min(room, size + sizeof(ItemIdData));
+        if (l.unique && !run.additions.empty() && compare_keys(l, (&e)[-1], e) == 0) break;
+        for (size_t row = 0; row < e.rows;) {
+            Addition item = fit(l, page, e, row, place, room);
+            if (item.tuple == nullptr) return run;
+            place = item.place;
+            row += item.rows;
+            run.rows += item.rows;
+            Size size = MAXALIGN(IndexTupleSize(item.tuple)) + sizeof(ItemIdData);
+            run.bytes += size;
+            room -= Min(room, size);
+            run.additions.push(item);
+        }
     }
     return run;
 }
@@ -123,7 +160,7 @@ Run find_run(const Leaves& l, Page page, std::span<const NewEntry> entries) {
 // Whether the log had better get the page as it is then; entry by entry must not be much less.
 bool is_page_worth_logging(const Run& run, Page page) {
     Size used = BLCKSZ - PageGetExactFreeSpace(page) + run.bytes;
-    return 2 * (run.bytes + run.places.size * kLogOverhead) >= used;
+    return 2 * (run.bytes + run.additions.size * kLogOverhead) >= used;
 }
 
 void add(const Leaves& l, Page page, IndexTuple tuple, OffsetNumber place) {
@@ -142,17 +179,17 @@ void log_entry(Buffer buffer, IndexTuple tuple, OffsetNumber place) {
     PageSetLSN(BufferGetPage(buffer), end);
 }
 
-void write(const Leaves& l, Buffer buffer, const Run& run, std::span<const NewEntry> entries) {
+void write(const Leaves& l, Buffer buffer, const Run& run) {
     CheckForSerializableConflictIn(l.index, nullptr, BufferGetBlockNumber(buffer));
     Page page = BufferGetPage(buffer);
     bool whole = is_page_worth_logging(run, page);
     bool logged = RelationNeedsWAL(l.index);
     START_CRIT_SECTION();
     MarkBufferDirty(buffer);
-    for (size_t k = 0; k < run.places.size; ++k) {
-        auto place = static_cast<OffsetNumber>(run.places[k] + k);
-        add(l, page, entries[k].tuple, place);
-        if (logged && !whole) log_entry(buffer, entries[k].tuple, place);
+    for (size_t k = 0; k < run.additions.size; ++k) {
+        auto place = static_cast<OffsetNumber>(run.additions[k].place + k);
+        add(l, page, run.additions[k].tuple, place);
+        if (logged && !whole) log_entry(buffer, run.additions[k].tuple, place);
     }
     if (logged && whole) log_newpage_buffer(buffer, true);
     END_CRIT_SECTION();
@@ -170,6 +207,7 @@ FirstColumn::Kind first_column_of(Relation index, const BTScanInsertData* key) {
 bool open_leaves(Relation table, Relation index, Leaves* leaves) {
     if (index->rd_rel->relam != BTREE_AM_OID) return false;
     BTScanInsert key = _bt_mkscankey(index, nullptr);
+    _bt_metaversion(index, &key->heapkeyspace, &key->allequalimage);
     if (!key->heapkeyspace) return false;  // made before PostgreSQL 12, and upgraded ever since
     key->anynullkeys = false;
     key->keysz = IndexRelationGetNumberOfKeyAttributes(index);
@@ -177,20 +215,35 @@ bool open_leaves(Relation table, Relation index, Leaves* leaves) {
     FirstColumn::Kind kind = first_column_of(index, key);
     // Numbers and instants often follow those that were written last.
     BlockNumber likely = kind == FirstColumn::Kind::number ? RelationGetTargetBlock(index) : InvalidBlockNumber;
-    *leaves = {table, index, key, kind, index->rd_index->indisunique, likely};
+    bool lists = !index->rd_index->indisunique && key->allequalimage && BTGetDeduplicateItems(index);
+    *leaves = {table, index, key, kind, index->rd_index->indisunique, lists, likely};
     return true;
 }
 
-NewEntry make_entry(const Leaves& l, const Datum* values, const bool* nulls, ItemPointerData tid, size_t row) {
+NewEntry make_entry(const Leaves& l, const Datum* values, const bool* nulls, const ItemPointerData* tid, size_t row) {
+    NewEntry left_to_server{nullptr, 0, {}, row, 1, tid};
     for (int i = 0; i < IndexRelationGetNumberOfAttributes(l.index); ++i) {
-        if (nulls[i]) return {nullptr, 0, {}, row};
+        if (nulls[i]) return left_to_server;
     }
     IndexTuple tuple = form_entry(RelationGetDescr(l.index), values, nulls);
-    if (IndexTupleSize(tuple) > kLargestEntry) return {nullptr, 0, {}, row};
-    tuple->t_tid = tid;
+    if (IndexTupleSize(tuple) > kLargestEntry) return left_to_server;
+    tuple->t_tid = *tid;
     bool null;
     Datum first = index_getattr(tuple, 1, RelationGetDescr(l.index), &null);
-    return {tuple, first, first_column(l.kind, l.kind == FirstColumn::Kind::bytes ? view(first) : std::string_view{}, first), row};
+    return {tuple, first, first_column(l.kind, l.kind == FirstColumn::Kind::bytes ? view(first) : std::string_view{}, first), row, 1, tid};
+}
+
+bool join_entry(const Leaves& l, NewEntry* e, const Datum* values, const bool* nulls, size_t row) {
+    if (!l.lists || e->tuple == nullptr || row != e->row + e->rows) return false;
+    TupleDesc layout = RelationGetDescr(l.index);
+    for (int i = 0; i < layout->natts; ++i) {
+        bool null;
+        Form_pg_attribute column = TupleDescAttr(layout, i);
+        Datum value = index_getattr(e->tuple, i + 1, layout, &null);
+        if (nulls[i] || !datum_image_eq(value, values[i], column->attbyval, column->attlen)) return false;
+    }
+    ++e->rows;
+    return true;
 }
 
 void sort_entries(const Leaves& l, std::span<NewEntry> entries) {
@@ -220,23 +273,38 @@ Buffer find_leaf(Leaves& l, const NewEntry& e) {
 
 }  // namespace
 
-size_t write_run(Leaves& l, std::span<const NewEntry> entries) {
-    if (entries.empty() || entries[0].tuple == nullptr) return 0;
-    aim_at(l, entries[0]);
-    Buffer buffer = find_leaf(l, entries[0]);
-    if (!BufferIsValid(buffer)) return 0;
+void take_off(std::span<NewEntry>* entries, size_t rows) {
+    while (rows > 0 && rows >= entries->front().rows) {
+        rows -= entries->front().rows;
+        *entries = entries->subspan(1);
+    }
+    if (rows == 0) return;
+    NewEntry& e = entries->front();
+    e.row += rows;
+    e.rows -= rows;
+    e.tids += rows;
+    e.tuple->t_tid = *e.tids;
+}
+
+bool write_run(Leaves& l, std::span<NewEntry>* entries) {
+    const NewEntry& first = entries->front();
+    if (first.tuple == nullptr) return false;
+    aim_at(l, first, 0);
+    Buffer buffer = find_leaf(l, first);
+    if (!BufferIsValid(buffer)) return false;
     Page page = BufferGetPage(buffer);
     BTPageOpaque opaque = BTPageGetOpaque(page);
     size_t written = 0;
     if (!P_IGNORE(opaque) && !P_INCOMPLETE_SPLIT(opaque)) {
-        Run run = find_run(l, page, entries);
-        written = run.places.size;
-        if (written > 0) write(l, buffer, run, entries);
+        Run run = find_run(l, page, *entries);
+        written = run.rows;
+        if (written > 0) write(l, buffer, run);
     }
     // The server keeps there the last leaf of an index, if that is where it has written, and makes sure that it is.
     if (l.kind == FirstColumn::Kind::number) RelationSetTargetBlock(l.index, BufferGetBlockNumber(buffer));
     _bt_relbuf(l.index, buffer);
-    return written;
+    take_off(entries, written);
+    return written > 0;
 }
 
 }  // namespace lifecycle::pg

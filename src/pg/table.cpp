@@ -101,20 +101,33 @@ TupleTableSlot* make_waiting_slot(TableWriter* w) {
 
 constexpr size_t kRowsWorthSorting = 8;
 
+bool lie_in_order(const TableWriter* w) {
+    for (size_t k = 1; k < w->waiting; ++k) {
+        if (ItemPointerCompare(&w->slots[k - 1]->tts_tid, &w->slots[k]->tts_tid) > 0) return false;
+    }
+    return true;
+}
+
 // A page of the index after the other; what is not so simple, such as a page that has to be split, is the server's to do.
 void insert_by_page(TableWriter* w, Leaves& leaves, int i) {
     Array<NewEntry> entries;
+    Array<ItemPointerData> tids;  // stay where they are
     entries.reserve(w->waiting);
+    tids.reserve(w->waiting);
+    leaves.lists = leaves.lists && lie_in_order(w);
     for (size_t k = 0; k < w->waiting; ++k) {
         Datum values[INDEX_MAX_KEYS];
         bool nulls[INDEX_MAX_KEYS];
-        if (take_columns(w, i, w->slots[k], values, nulls)) entries.push(make_entry(leaves, values, nulls, w->slots[k]->tts_tid, k));
+        if (!take_columns(w, i, w->slots[k], values, nulls)) continue;
+        const ItemPointerData* tid = &tids.push(w->slots[k]->tts_tid);
+        if (!entries.empty() && join_entry(leaves, &entries[entries.size - 1], values, nulls, k)) continue;
+        entries.push(make_entry(leaves, values, nulls, tid, k));
     }
     sort_entries(leaves, entries.span());
-    for (size_t k = 0; k < entries.size;) {
-        size_t written = write_run(leaves, entries.span().subspan(k));
-        if (written == 0) insert_index_entry(w, i, w->slots[entries[k].row], true);
-        k += Max(written, size_t{1});
+    for (auto rest = entries.span(); !rest.empty();) {
+        if (write_run(leaves, &rest)) continue;
+        insert_index_entry(w, i, w->slots[rest[0].row], true);
+        take_off(&rest, 1);
     }
 }
 
