@@ -1,5 +1,6 @@
 #include "pg/form.hpp"
 
+#include <cstddef>
 #include <cstring>
 
 namespace lifecycle::pg {
@@ -81,12 +82,14 @@ char* put_varlena(char* at, const char* start, Form_pg_attribute column, Pointer
 }
 
 struct Filled {
-    char* end;
+    char* end;  // nullptr: there is no room, or a column that is better left to the server
     uint16 infomask;
 };
 
+constexpr std::ptrdiff_t kAlignment = 2 * sizeof(Datum);  // no more than this is written before, between and behind values
+
 // `bits`: of the columns that are not NULL; nullptr: all are. `placed`: the values as they are then; those of columns that are NULL stay.
-Filled fill(TupleDesc layout, const Datum* values, const bool* nulls, char* start, bits8* bits, Datum* placed) {
+Filled fill(TupleDesc layout, const Datum* values, const bool* nulls, char* start, const char* limit, bits8* bits, Datum* placed) {
     char* at = start;
     uint16 infomask = 0;
     for (int i = 0; i < layout->natts; ++i) {
@@ -95,7 +98,11 @@ Filled fill(TupleDesc layout, const Datum* values, const bool* nulls, char* star
         Form_pg_attribute column = TupleDescAttr(layout, i);
         if (column->attlen == -1) {
             infomask |= HEAP_HASVARWIDTH;
-            at = put_varlena(at, start, column, DatumGetPointer(values[i]), &placed[i]);
+            Pointer value = DatumGetPointer(values[i]);
+            if (VARATT_IS_EXTERNAL(value) || static_cast<std::ptrdiff_t>(VARSIZE_ANY(value)) + kAlignment > limit - at) return {nullptr, 0};
+            at = put_varlena(at, start, column, value, &placed[i]);
+        } else if (column->attlen < 0 || column->attlen + kAlignment > limit - at) {
+            return {nullptr, 0};
         } else if (column->attbyval) {
             placed[i] = values[i];
             at = put_by_value(at, start, values[i], column->attlen);
@@ -112,14 +119,11 @@ Filled fill(TupleDesc layout, const Datum* values, const bool* nulls, char* star
 // From here on the server might compress a column of an index entry.
 constexpr Size kEntryAsItIs = BLCKSZ / 16;
 
-// nullptr: the server has to.
-HeapTuple form(TupleDesc layout, const Datum* values, const bool* nulls, Datum* placed) {
-    Size bound;
-    bool any_null;
-    if (!bound_size(layout, values, nulls, &bound, &any_null)) return nullptr;
-    Size head = MAXALIGN(SizeofHeapTupleHeader + (any_null ? BITMAPLEN(layout->natts) : 0));
-    auto* row = static_cast<HeapTuple>(palloc(HEAPTUPLESIZE + head + bound));
-    auto* header = reinterpret_cast<HeapTupleHeader>(reinterpret_cast<char*>(row) + HEAPTUPLESIZE);
+Size head_size(TupleDesc layout, bool any_null) { return MAXALIGN(SizeofHeapTupleHeader + (any_null ? BITMAPLEN(layout->natts) : 0)); }
+
+// False: the server has to. The row is in `header`, for which there are `room` bytes.
+bool form_at(HeapTuple row, HeapTupleHeader header, Size room, TupleDesc layout, const Datum* values, const bool* nulls, bool any_null, Datum* placed) {
+    Size head = head_size(layout, any_null);
     memset(static_cast<void*>(header), 0, head);
     row->t_data = header;
     row->t_tableOid = InvalidOid;
@@ -128,13 +132,25 @@ HeapTuple form(TupleDesc layout, const Datum* values, const bool* nulls, Datum* 
     HeapTupleHeaderSetNatts(header, layout->natts);
     header->t_hoff = static_cast<uint8>(head);
     char* start = reinterpret_cast<char*>(header) + head;
-    Filled filled = fill(layout, values, nulls, start, any_null ? header->t_bits : nullptr, placed);
+    Filled filled = fill(layout, values, nulls, start, start + room - head, any_null ? header->t_bits : nullptr, placed);
+    if (filled.end == nullptr) return false;
     header->t_infomask |= static_cast<uint16>(filled.infomask | (any_null ? HEAP_HASNULL : 0));
     row->t_len = static_cast<uint32>(head) + static_cast<uint32>(filled.end - start);
     HeapTupleHeaderSetDatumLength(header, row->t_len);
     HeapTupleHeaderSetTypeId(header, layout->tdtypeid);
     HeapTupleHeaderSetTypMod(header, layout->tdtypmod);
-    return row;
+    return true;
+}
+
+// nullptr: the server has to.
+HeapTuple form(TupleDesc layout, const Datum* values, const bool* nulls, Datum* placed) {
+    Size bound;
+    bool any_null;
+    if (!bound_size(layout, values, nulls, &bound, &any_null)) return nullptr;
+    Size room = head_size(layout, any_null) + bound + static_cast<Size>(kAlignment);
+    auto* row = static_cast<HeapTuple>(palloc(HEAPTUPLESIZE + room));
+    auto* header = reinterpret_cast<HeapTupleHeader>(reinterpret_cast<char*>(row) + HEAPTUPLESIZE);
+    return form_at(row, header, room, layout, values, nulls, any_null, placed) ? row : nullptr;
 }
 
 HeapTuple form_by_server(TupleDesc layout, const Datum* values, const bool* nulls) {
@@ -142,6 +158,13 @@ HeapTuple form_by_server(TupleDesc layout, const Datum* values, const bool* null
 }
 
 }  // namespace
+
+HeapTuple form_here(RowMemory* memory, TupleDesc layout, const Datum* values, const bool* nulls) {
+    Datum placed[MaxHeapAttributeNumber];
+    bool any_null = memchr(nulls, 1, static_cast<size_t>(layout->natts)) != nullptr;
+    auto* header = reinterpret_cast<HeapTupleHeader>(memory->bytes);
+    return form_at(&memory->row, header, sizeof memory->bytes, layout, values, nulls, any_null, placed) ? &memory->row : form_by_server(layout, values, nulls);
+}
 
 HeapTuple form_row(TupleDesc layout, const Datum* values, const bool* nulls) {
     Datum placed[MaxHeapAttributeNumber];
@@ -165,11 +188,11 @@ IndexTuple form_entry(TupleDesc layout, const Datum* values, const bool* nulls) 
     if (!bound_size(layout, values, nulls, &bound, &any_null) || any_null || bound > kEntryAsItIs)
         return index_form_tuple(layout, const_cast<Datum*>(values), const_cast<bool*>(nulls));
     constexpr Size kHead = MAXALIGN(sizeof(IndexTupleData));
-    auto* entry = static_cast<IndexTuple>(palloc(kHead + bound + MAXIMUM_ALIGNOF));
+    auto* entry = static_cast<IndexTuple>(palloc(kHead + bound + static_cast<Size>(kAlignment) + MAXIMUM_ALIGNOF));
     memset(static_cast<void*>(entry), 0, kHead);
     char* start = reinterpret_cast<char*>(entry) + kHead;
     Datum placed[INDEX_MAX_KEYS];
-    Filled filled = fill(layout, values, nulls, start, nullptr, placed);
+    Filled filled = fill(layout, values, nulls, start, start + bound + kAlignment, nullptr, placed);
     char* end = aligned(filled.end, start, TYPALIGN_DOUBLE);
     entry->t_info = static_cast<uint16>(end - reinterpret_cast<char*>(entry));
     if ((filled.infomask & HEAP_HASVARWIDTH) != 0) entry->t_info |= INDEX_VAR_MASK;
@@ -196,6 +219,12 @@ void deform_row(HeapTuple row, TupleDesc layout, Datum* values, bool* nulls) {
             offset = TYPEALIGN(ALIGNOF_DOUBLE, offset);
             memcpy(&values[i], data + offset, sizeof(Datum));
             offset += sizeof(Datum);
+            continue;
+        }
+        if (column->attlen == -1) {
+            if (!VARATT_NOT_PAD_BYTE(data + offset)) offset = att_align_nominal(offset, column->attalign);
+            values[i] = PointerGetDatum(data + offset);
+            offset += VARSIZE_ANY(data + offset);
             continue;
         }
         offset = att_align_pointer(offset, column->attalign, column->attlen, data + offset);

@@ -234,7 +234,8 @@ void insert(TableWriter* w, const Datum* values, const bool* nulls) {
 }
 
 void update(TableWriter* w, ItemPointer tid, const Datum* values, const bool* nulls) {
-    HeapTuple tuple = form_row(RelationGetDescr(w->relation), values, nulls);
+    RowMemory memory;
+    HeapTuple tuple = form_here(&memory, RelationGetDescr(w->relation), values, nulls);
     NewEntries needed = late_lock.table == w ? update_late_row(tuple) : update_tuple(w->relation, tid, tuple);
     if (needed != NewEntries::none) {
         TupleTableSlot* slot = make_slot(w);
@@ -242,7 +243,7 @@ void update(TableWriter* w, ItemPointer tid, const Datum* values, const bool* nu
         insert_index_entries(w, slot, needed);
         ExecDropSingleTupleTableSlot(slot);
     }
-    heap_freetuple(tuple);
+    if (tuple != &memory.row) heap_freetuple(tuple);
 }
 
 Snapshot present() { return IsolationUsesXactSnapshot() ? GetTransactionSnapshot() : GetLatestSnapshot(); }
@@ -293,7 +294,7 @@ HeapTuple read_version(Relation relation, ItemPointerData tid, Snapshot snapshot
 
 Relation primary_key_of(TableWriter* w) {
     if (w->primary_key != nullptr) return w->primary_key;
-    list_free(RelationGetIndexList(w->relation));  // which finds out
+    if (!w->relation->rd_indexvalid) list_free(RelationGetIndexList(w->relation));  // which finds out
     if (!OidIsValid(w->relation->rd_pkindex))
         ereport(ERROR, errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
                 errmsg("table \"lifecycle.%s\" has lost its primary key", RelationGetRelationName(w->relation)),
