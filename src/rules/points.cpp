@@ -11,6 +11,7 @@ static_assert(Decimal::kScale == 12);
 
 // The product of two numbers that are not negative, rounded down to a Decimal's smallest unit; no more than `limit`.
 __int128 product(__int128 a, __int128 b, __int128 limit) {
+    if (b == kOne) return a < limit ? a : limit;  // as most rates and multipliers are
     __int128 a1 = a / kOne, a0 = a % kOne;
     __int128 b1 = b / kOne, b0 = b % kOne;
     if (a1 > 0 && b1 > limit / a1) return limit;  // and so is every term below, which is smaller
@@ -20,13 +21,19 @@ __int128 product(__int128 a, __int128 b, __int128 limit) {
     return sum < limit ? sum : limit;
 }
 
+// In 64 bits, where it fits, a division takes a fraction of the time.
+__int128 whole(__int128 units) {
+    auto low = static_cast<std::uint64_t>(units);
+    return units == low ? __int128{low / static_cast<std::uint64_t>(kOne)} : units / kOne;
+}
+
 }  // namespace
 
 std::optional<std::int64_t> points_for(Decimal amount, const Earning& earning, Decimal multiplier) {
     constexpr __int128 kLimit = (static_cast<__int128>(kMostPoints) + 1) * kOne;
     auto positive = [](Decimal d) -> __int128 { return d.units > 0 ? d.units : 0; };
     __int128 by_amount = product(positive(amount), positive(earning.rate), kLimit);
-    __int128 points = product(by_amount + positive(earning.fixed), positive(multiplier), kLimit) / kOne;
+    __int128 points = whole(product(by_amount + positive(earning.fixed), positive(multiplier), kLimit));
     if (points > kMostPoints) return std::nullopt;
     return static_cast<std::int64_t>(points);
 }
