@@ -258,7 +258,9 @@ bool visit(Relation relation, ItemPointer tid, Snapshot snapshot, HeapTuple* cop
     LockBuffer(buffer, BUFFER_LOCK_SHARE);
     HeapTupleData tuple;
     bool found = heap_hot_search_buffer(tid, relation, buffer, snapshot, &tuple, nullptr, true);
-    bool crowded = found && PageGetHeapFreeSpace(BufferGetPage(buffer)) < tuple.t_len + kGrowth;
+    // Rows of a table that keeps no room for their next versions come and go; what is gone is left to VACUUM.
+    bool changes = RelationGetFillFactor(relation, HEAP_DEFAULT_FILLFACTOR) < HEAP_DEFAULT_FILLFACTOR;
+    bool crowded = found && changes && PageGetHeapFreeSpace(BufferGetPage(buffer)) < tuple.t_len + kGrowth;
     if (found && copy != nullptr) *copy = heap_copytuple(&tuple);
     if (found && holder != nullptr) found = !is_held(&tuple, holder);
     LockBuffer(buffer, BUFFER_LOCK_UNLOCK);

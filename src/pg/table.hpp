@@ -42,7 +42,8 @@ bool remove_same(TableWriter* writer, ItemPointer tid, std::span<const Datum> va
 bool find(TableWriter* writer, std::span<const Datum> key, ItemPointer tid);
 
 // The version of the row at `tid` (the head of a chain of versions) that the snapshot sees. The executor would prune the page on
-// every visit, one dead version at a time; an order's path has no time for that and waits until the next version would find no room.
+// every visit, one dead version at a time; an order's path has no time for that and waits until the next version would find no room, where there is to be
+// one (fillfactor).
 bool find_version(Relation table, ItemPointer tid, Snapshot snapshot);
 // Who held the last row that was found to be held; it may have let go of it since.
 struct Holder {
