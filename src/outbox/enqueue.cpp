@@ -332,10 +332,12 @@ bool is_time_to_look() { return pg::clock_is_frozen() || GetCurrentTimestamp() -
 }  // namespace
 
 void begin_tick() {
-    if (is_time_to_look()) look_for_late(pg::now());
+    if (is_time_to_look()) {
+        look_for_late(pg::now());
+    } else {
+        forget_late();  // of the tick before
+    }
 }
-
-void end_tick() { forget_late(); }
 
 void tidy() {
     bool thorough = is_time_to_look();

@@ -305,7 +305,6 @@ LIFECYCLE_FUNCTION(lifecycle_tick) {
         customers += some;
         CHECK_FOR_INTERRUPTS();
     } while (some > 0);
-    outbox::end_tick();
     while (engine::fold_baskets() > 0) CHECK_FOR_INTERRUPTS();
     PG_RETURN_INT64(customers);
 }
