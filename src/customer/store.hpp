@@ -16,7 +16,8 @@ void lock_sorted(std::span<const Datum> ids);
 // Writes the rows and arms the timers. `rows` is what lock() has returned.
 void store(Batch batch, pg::TableWriter* rows);
 
-// Another session has created one of the new customers meanwhile, or changed one that was not locked yet: what was worked out is to be undone and done again.
+// Another session has created one of the new customers meanwhile, or changed one that was not locked yet: what was worked out is to be undone and done
+// again.
 bool lost_race(const ErrorData* error);
 
 // A customer whose timer has run out.

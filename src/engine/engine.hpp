@@ -20,8 +20,8 @@ struct Options {
     Instant news_from = rules::kNever;  // silent only up to here, or to when the customer was last looked at if that is later
 };
 
-// Takes in facts, in any order. A session that creates the same new customer at the same time, or changes one that was to be locked late, makes this fail with an error that
-// customer::lost_race() recognises: the caller runs it in pg::protect() and tries again.
+// Takes in facts, in any order. A session that creates the same new customer at the same time, or changes one that was to be locked late, makes this
+// fail with an error that customer::lost_race() recognises: the caller runs it in pg::protect() and tries again.
 void take_in(std::span<const Fact> facts, Options options);
 
 // Locks the customers of facts, in the order of their ids, until the transaction ends; those that are new are created.

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "pg/table.hpp"
+
 namespace lifecycle::pg {
 
 namespace {
@@ -59,11 +61,8 @@ bool look_at_rows(const Look& look, Buffer buffer, TimestampTz* earliest) {
     TupleDesc layout = RelationGetDescr(look.table);
     bool settled = true;
     for (OffsetNumber n = FirstOffsetNumber; n <= PageGetMaxOffsetNumber(page); ++n) {
-        ItemId id = PageGetItemId(page, n);
-        if (!ItemIdIsNormal(id)) continue;
-        HeapTupleData row{.t_len = ItemIdGetLength(id), .t_self = {}, .t_tableOid = RelationGetRelid(look.table),
-                          .t_data = reinterpret_cast<HeapTupleHeader>(PageGetItem(page, id))};
-        ItemPointerSet(&row.t_self, BufferGetBlockNumber(buffer), n);
+        if (!ItemIdIsNormal(PageGetItemId(page, n))) continue;
+        HeapTupleData row = row_on(look.table, buffer, n);
         TransactionId dead_after;
         HTSV_Result fate = HeapTupleSatisfiesVacuumHorizon(&row, buffer, &dead_after);
         if (fate == HEAPTUPLE_DEAD || fate == HEAPTUPLE_RECENTLY_DEAD) continue;

@@ -20,11 +20,17 @@ namespace lifecycle::pg {
 // Which indexes need an entry for a new version of a row. None: a heap-only update.
 enum class NewEntries { none, summarizing, all };
 
+#if PG_VERSION_NUM >= 160000
+inline NewEntries entries_for(TU_UpdateIndexes indexes) {
+    return indexes == TU_None ? NewEntries::none : indexes == TU_Summarizing ? NewEntries::summarizing : NewEntries::all;
+}
+#endif
+
 inline NewEntries update_tuple(Relation relation, ItemPointer tid, TupleTableSlot* slot) {
 #if PG_VERSION_NUM >= 160000
     TU_UpdateIndexes indexes = TU_None;
     simple_table_tuple_update(relation, tid, slot, GetActiveSnapshot(), &indexes);
-    return indexes == TU_None ? NewEntries::none : indexes == TU_Summarizing ? NewEntries::summarizing : NewEntries::all;
+    return entries_for(indexes);
 #else
     bool indexes = false;
     simple_table_tuple_update(relation, tid, slot, GetActiveSnapshot(), &indexes);
@@ -37,7 +43,7 @@ inline NewEntries update_tuple(Relation relation, ItemPointer tid, HeapTuple row
 #if PG_VERSION_NUM >= 160000
     TU_UpdateIndexes indexes = TU_None;
     simple_heap_update(relation, tid, row, &indexes);
-    return indexes == TU_None ? NewEntries::none : indexes == TU_Summarizing ? NewEntries::summarizing : NewEntries::all;
+    return entries_for(indexes);
 #else
     simple_heap_update(relation, tid, row);
     return HeapTupleIsHeapOnly(row) ? NewEntries::none : NewEntries::all;
@@ -52,7 +58,7 @@ inline TM_Result update_unless_held(Relation relation, ItemPointer tid, HeapTupl
 #if PG_VERSION_NUM >= 160000
     TU_UpdateIndexes indexes = TU_None;
     TM_Result result = heap_update(relation, tid, row, command, InvalidSnapshot, false, &failure, &mode, &indexes);
-    *needed = indexes == TU_None ? NewEntries::none : indexes == TU_Summarizing ? NewEntries::summarizing : NewEntries::all;
+    *needed = entries_for(indexes);
 #else
     TM_Result result = heap_update(relation, tid, row, command, InvalidSnapshot, false, &failure, &mode);
     *needed = HeapTupleIsHeapOnly(row) ? NewEntries::none : NewEntries::all;

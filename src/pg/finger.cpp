@@ -35,9 +35,8 @@ Buffer move_right(const Finger& f, Buffer buffer) {
     }
 }
 
-// The last entry of an inner page that lies before the key: entries of the key begin below it. The first of a page lies before everything.
-BlockNumber child(const Finger& f, Page page) {
-    auto low = static_cast<OffsetNumber>(P_FIRSTDATAKEY(BTPageGetOpaque(page)) + 1);
+// The first entry from `low` on that does not lie before the key.
+OffsetNumber first_from(const Finger& f, Page page, OffsetNumber low) {
     auto high = static_cast<OffsetNumber>(PageGetMaxOffsetNumber(page) + 1);
     while (low < high) {
         auto middle = static_cast<OffsetNumber>(low + (high - low) / 2);
@@ -47,7 +46,13 @@ BlockNumber child(const Finger& f, Page page) {
             high = middle;
         }
     }
-    return BTreeTupleGetDownLink(reinterpret_cast<IndexTuple>(PageGetItem(page, PageGetItemId(page, OffsetNumberPrev(low)))));
+    return low;
+}
+
+// The last entry of an inner page that lies before the key: entries of the key begin below it. The first of a page lies before everything.
+BlockNumber child(const Finger& f, Page page) {
+    OffsetNumber behind = first_from(f, page, static_cast<OffsetNumber>(P_FIRSTDATAKEY(BTPageGetOpaque(page)) + 1));
+    return BTreeTupleGetDownLink(reinterpret_cast<IndexTuple>(PageGetItem(page, PageGetItemId(page, OffsetNumberPrev(behind)))));
 }
 
 // As _bt_search() does for a reader, but for the way in which keys are compared.
@@ -78,21 +83,12 @@ Buffer find_leaf(Finger& f) {
 // The first entry that does not lie before the key.
 OffsetNumber first_entry(const Finger& f, Page page) {
     OffsetNumber low = P_FIRSTDATAKEY(BTPageGetOpaque(page));
-    OffsetNumber high = static_cast<OffsetNumber>(PageGetMaxOffsetNumber(page) + 1);
-    if (f.next > low && f.next < high && compare(f, page, static_cast<OffsetNumber>(f.next - 1)) > 0) {
+    if (f.next > low && f.next <= PageGetMaxOffsetNumber(page) && compare(f, page, static_cast<OffsetNumber>(f.next - 1)) > 0) {
         low = f.next;
         if (compare(f, page, low) <= 0) return low;
         ++low;
     }
-    while (low < high) {
-        auto middle = static_cast<OffsetNumber>(low + (high - low) / 2);
-        if (compare(f, page, middle) > 0) {
-            low = static_cast<OffsetNumber>(middle + 1);
-        } else {
-            high = middle;
-        }
-    }
-    return low;
+    return first_from(f, page, low);
 }
 
 void note_entry(Finger& f, Page page, OffsetNumber entry) {

@@ -94,7 +94,7 @@ void remember_barren(const Search& s) {
 }
 
 // Whether what began here has been deleted, by a transaction that has committed, or was never there: nobody's rollback brings it back.
-bool has_gone(Buffer buffer, ItemPointerData tid) {
+bool has_gone(Relation table, Buffer buffer, ItemPointerData tid) {
     Page page = BufferGetPage(buffer);
     OffsetNumber place = ItemPointerGetOffsetNumber(&tid);
     for (;;) {
@@ -105,11 +105,7 @@ bool has_gone(Buffer buffer, ItemPointerData tid) {
             continue;
         }
         if (!ItemIdIsNormal(id)) return true;
-        HeapTupleData version;
-        version.t_data = reinterpret_cast<HeapTupleHeader>(PageGetItem(page, id));
-        version.t_len = ItemIdGetLength(id);
-        version.t_tableOid = InvalidOid;
-        ItemPointerSet(&version.t_self, BufferGetBlockNumber(buffer), place);
+        HeapTupleData version = row_on(table, buffer, place);
         TransactionId dead_after;
         HTSV_Result fate = HeapTupleSatisfiesVacuumHorizon(&version, buffer, &dead_after);
         if (fate != HEAPTUPLE_DEAD && fate != HEAPTUPLE_RECENTLY_DEAD) return false;
@@ -130,7 +126,7 @@ bool visit(Search& s, ItemPointerData tid) {
     HeapTuple row = &reinterpret_cast<BufferHeapTupleTableSlot*>(s.head)->base.tupdata;
     ItemPointerData version = tid;
     bool found = heap_hot_search_buffer(&version, table, s.page, s.snapshot, row, nullptr, true);
-    s.barren = s.barren && !found && has_gone(s.page, tid);
+    s.barren = s.barren && !found && has_gone(table, s.page, tid);
     bool free = found && !is_held(row, &s.holder);
     LockBuffer(s.page, BUFFER_LOCK_UNLOCK);
     if (free) ExecStoreBufferHeapTuple(row, s.head, s.page);

@@ -282,6 +282,15 @@ bool is_held(HeapTuple row, Holder* holder) {
     return true;
 }
 
+HeapTupleData row_on(Relation relation, Buffer buffer, OffsetNumber place) {
+    Page page = BufferGetPage(buffer);
+    ItemId id = PageGetItemId(page, place);
+    HeapTupleData row{.t_len = ItemIdGetLength(id), .t_self = {}, .t_tableOid = RelationGetRelid(relation),
+                      .t_data = reinterpret_cast<HeapTupleHeader>(PageGetItem(page, id))};
+    ItemPointerSet(&row.t_self, BufferGetBlockNumber(buffer), place);
+    return row;
+}
+
 bool find_version(Relation relation, ItemPointer tid, Snapshot snapshot) { return visit(relation, tid, snapshot, nullptr, nullptr); }
 
 bool find_free_version(Relation relation, ItemPointer tid, Snapshot snapshot, Holder* holder) {
@@ -361,9 +370,7 @@ bool has_values(Relation relation, ItemPointer tid, std::span<const Datum> value
     OffsetNumber offset = ItemPointerGetOffsetNumber(tid);
     bool same = offset <= PageGetMaxOffsetNumber(page) && ItemIdIsNormal(PageGetItemId(page, offset));
     if (same) {
-        ItemId id = PageGetItemId(page, offset);
-        HeapTupleData row{.t_len = ItemIdGetLength(id), .t_self = *tid, .t_tableOid = RelationGetRelid(relation),
-                          .t_data = reinterpret_cast<HeapTupleHeader>(PageGetItem(page, id))};
+        HeapTupleData row = row_on(relation, buffer, offset);
         Datum found[MaxHeapAttributeNumber];
         bool nulls[MaxHeapAttributeNumber];
         heap_deform_tuple(&row, layout, found, nulls);

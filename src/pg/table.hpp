@@ -55,6 +55,8 @@ struct Holder {
 bool is_held(HeapTuple row, Holder* holder);
 // find_version() of a row that is not held.
 bool find_free_version(Relation table, ItemPointer tid, Snapshot snapshot, Holder* holder);
+// What lies on a page of the table, which is pinned and locked, at a place that holds a row.
+HeapTupleData row_on(Relation table, Buffer page, OffsetNumber place);
 // A copy of it; nullptr: the snapshot sees none.
 HeapTuple read_version(Relation table, ItemPointerData tid, Snapshot snapshot);
 
