@@ -24,7 +24,8 @@ SELECT count(lifecycle.track('c' || n, 'event', '{"event": "call"}')) FROM gener
 
 -- ONE AFTER THE OTHER, and between ticks whoever asks for a number gets the next.
 SELECT * FROM day(1);
-SELECT last_value, is_called FROM lifecycle.message_id;
+-- log_cnt: a batch is logged as a whole, and as many numbers ahead as by nextval().
+SELECT last_value, log_cnt, is_called FROM lifecycle.message_id;
 SELECT nextval('lifecycle.message_id');
 SELECT * FROM day(2);
 
