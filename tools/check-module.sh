@@ -21,6 +21,21 @@ server_headers_used() {
     done
 }
 
+# Finds fault if a PostgreSQL that lacks one part of what building and testing need passes for a complete one.
+incomplete_accepted() {
+    local dir part
+    dir=$(mktemp -d)
+    printf '#!/bin/sh\ncase $1 in --pgxs) echo %s/pgxs.mk;; --bindir) echo %s;; --includedir-server) echo %s;; esac\n' "$dir" "$dir" "$dir" >"$dir/pg_config"
+    chmod +x "$dir/pg_config"
+    for part in pgxs.mk initdb postgres.h; do
+        install -m 755 /dev/null "$dir/pgxs.mk"; install -m 755 /dev/null "$dir/initdb"; install -m 755 /dev/null "$dir/postgres.h"
+        complete_pg_config "$dir/pg_config" || echo "one that has all is refused"
+        rm "$dir/$part"
+        if complete_pg_config "$dir/pg_config"; then echo "one without $part"; fi
+    done
+    rm -r "$dir"
+}
+
 need_postgres
 
 # __cxa_finalize is what every shared object asks of libc, C or C++.
@@ -40,6 +55,7 @@ rule "every regression test has its expected output" \
     "$(for f in sql/*.sql; do
            if [ -e "$f" ] && [ ! -e "expected/$(basename "$f" .sql).out" ]; then echo "$f"; fi
        done)"
+rule "only a complete PostgreSQL is built against" "$(incomplete_accepted)"
 rule "control file and META.json agree on the version" \
     "$(version=$(sed -n "s/^default_version *= *'\(.*\)'/\1/p" pg_lifecycle.control)
        grep '"version"' META.json | grep -v '"1.0.0"' | grep -v "\"$version\"" || true)"

@@ -26,9 +26,10 @@ unprivileged() {
     if [ "$(id -u)" = 0 ]; then runuser -u "$(server_user)" -- "$@"; else "$@"; fi
 }
 
-# Complete: has PGXS to build with and the server to run against. Debian's plain pg_config exists without either.
+# Complete: has PGXS and the server's headers to build with and the server to run against. Debian's plain pg_config exists without any
+# of them, and its client package brings PGXS without the headers.
 complete_pg_config() {
-    [ -f "$("$1" --pgxs 2>/dev/null)" ] && [ -x "$("$1" --bindir)/initdb" ]
+    [ -f "$("$1" --pgxs 2>/dev/null)" ] && [ -f "$("$1" --includedir-server)/postgres.h" ] && [ -x "$("$1" --bindir)/initdb" ]
 }
 
 find_pg_config() {
