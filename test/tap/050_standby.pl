@@ -10,9 +10,12 @@ use Test::More;
 # The standby compares each page that it changes with what the primary made of it.
 my $primary = new_cluster('primary', init => { allows_streaming => 1 }, conf => "wal_consistency_checking = 'heap, heap2, btree'");
 new_quick_shop($primary, 'shop');
+# What it has not fetched yet the primary must keep, however far behind it is: the pages to compare make a lot of log.
+$primary->safe_psql('postgres', "SELECT pg_create_physical_replication_slot('standby', immediately_reserve => true)");
 $primary->backup('copy');
 my $standby = PostgreSQL::Test::Cluster->new('standby');
 $standby->init_from_backup($primary, 'copy', has_streaming => 1);
+$standby->append_conf('postgresql.conf', "primary_slot_name = 'standby'");
 $standby->start;
 
 my $workers = "SELECT count(*) FROM pg_stat_activity WHERE backend_type LIKE 'pg_lifecycle%'";
