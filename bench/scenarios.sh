@@ -14,6 +14,7 @@ need_postgres
 here=$root/bench
 cluster=$("$root/tools/cluster.sh" new <(cat <<-CONF
 	synchronous_commit = off
+	wal_level = replica
 	shared_buffers = 1GB
 	max_wal_size = 8GB
 	checkpoint_timeout = 1h
@@ -63,19 +64,28 @@ enqueued() {
     [ "$n" = "$STEPS" ] || die "$n messages are there, not $STEPS"
 }
 
+# Seconds until two sessions, each with a statement of its own, are both done.
+together() {  # before them, statement, statement
+    local begun statement pids=() pid
+    begun=$(date +%s.%N)
+    for statement in "$2" "$3"; do sql -d run -o /dev/null -c "$1" -c "$statement" & pids+=($!); done
+    for pid in "${pids[@]}"; do wait "$pid"; done
+    awk -v a="$begun" -v b="$(date +%s.%N)" 'BEGIN { print b - a }'
+}
+
 # The rival writes the same rows into the same table, which has been emptied, with the same indexes.
 steps() {
-    local begun pids=() pid
+    local half=$((STEPS / 2))
     wait_for_step
     timed "$due" "SELECT lifecycle.tick()" >>"$work/tick"
     enqueued
     sql -d run -c "CREATE TABLE messages AS SELECT * FROM lifecycle.outbox ORDER BY message_id" -c "TRUNCATE lifecycle.outbox" -c CHECKPOINT
     timed "SELECT count(*) FROM messages" "INSERT INTO lifecycle.outbox SELECT * FROM messages" >>"$work/insert"
+    sql -d run -c "CREATE TABLE others AS SELECT * FROM messages ORDER BY message_id OFFSET $half" \
+        -c "DELETE FROM messages WHERE message_id IN (SELECT message_id FROM others)" -c "VACUUM messages" -c "TRUNCATE lifecycle.outbox" -c CHECKPOINT
+    together "SELECT count(*) FROM messages" "INSERT INTO lifecycle.outbox SELECT * FROM messages" "INSERT INTO lifecycle.outbox SELECT * FROM others" >>"$work/insert_two"
     wait_for_step
-    begun=$(date +%s.%N)
-    for _ in 1 2; do sql -d run -o /dev/null -c "$due" -c "SELECT lifecycle.tick()" & pids+=($!); done
-    for pid in "${pids[@]}"; do wait "$pid"; done
-    awk -v a="$begun" -v b="$(date +%s.%N)" 'BEGIN { print b - a }' >>"$work/two"
+    together "$due" "SELECT lifecycle.tick()" "SELECT lifecycle.tick()" >>"$work/two"
     enqueued
 }
 
@@ -93,7 +103,7 @@ report_steps() {
     base=$(cut -d' ' -f1 "$work/insert" | median)
     base_cpu=$(cut -d' ' -f2 "$work/insert" | median)
     printf '\n%s steps due at once, beside the plain insert of the same messages\n' "$STEPS"
-    for what in "insert INSERT ... SELECT" "tick tick()" "two two sessions at once"; do
+    for what in "insert INSERT ... SELECT" "insert_two   in two sessions" "tick tick()" "two   in two sessions"; do
         seconds=$(cut -d' ' -f1 "$work/${what%% *}" | median)
         cpu=$(cut -s -d' ' -f2 "$work/${what%% *}" | median)
         awk -v name="${what#* }" -v s="$seconds" -v c="$cpu" -v b="$base" -v bc="$base_cpu" -v n="$STEPS" 'BEGIN {

@@ -21,6 +21,7 @@ need_postgres
 here=$root/bench
 cluster=$("$root/tools/cluster.sh" new <(cat <<-CONF
 	synchronous_commit = off
+	wal_level = replica
 	shared_buffers = $(awk '/^MemTotal/ { print int($2 / 2048) }' /proc/meminfo)MB
 	max_wal_size = 8GB
 	checkpoint_timeout = 1h
