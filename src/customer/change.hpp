@@ -46,14 +46,14 @@ enum Column : int {
     kFirstOrderAt, kPreviousOrderAt, kLastOrderAt, kOrderCount, kRevenue, kAverageOrderValue,
     kFirstSentAt, kLastSentAt, kLastOpenAt, kLastClickAt, kLastVisitAt, kLastActivityAt,
     kCartId, kCartValue, kCartUpdatedAt, kPoints, kTier, kTierSince, kTierSpend, kLifecycle, kEngagement, kNextChangeAt,
-    kSegmentIds, kSegmentSince, kAsOf, kLedgerAt, kNextFactAt, kEnrolmentDueAt, kOpenEnrolments, kTimerAt,
-    kRecentSource, kRecentIds, kRecentAt, kRecentAmounts, kHasLog, kTouchedAt, kLoyaltyDueAt, kTierValidUntil, kTierMissing,
+    kMemberships, kAsOf, kLedgerAt, kNextFactAt, kEnrolmentDueAt, kOpenEnrolments, kTimerAt,
+    kRecentSource, kRecentOrders, kHasLog, kTouchedAt, kLoyaltyDueAt, kTierValidUntil, kTierMissing,
     kLaterTimerAt,
     kLotNumber, kLots, kPackedLots, kPointsSeen,
     kWay, kAnchorsSeen,
     kColumns
 };
-inline constexpr int kDocumentedColumns = kSegmentIds;
+inline constexpr int kDocumentedColumns = kMemberships;
 
 // The consents there are, and where the customer's row shows them.
 struct Consent {

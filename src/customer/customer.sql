@@ -86,8 +86,7 @@ CREATE TABLE lifecycle.customer (
     engagement          text,
     next_change_at      timestamptz,
     -- Internal from here on.
-    segment_ids         int4[],
-    segment_since       timestamptz[],
+    memberships         bytea,
     as_of               timestamptz NOT NULL,
     ledger_at           timestamptz,
     next_fact_at        timestamptz,
@@ -95,9 +94,7 @@ CREATE TABLE lifecycle.customer (
     open_enrolments     int4 NOT NULL DEFAULT 0,
     timer_at            timestamptz,
     recent_source       int4,
-    recent_ids          text[],
-    recent_at           timestamptz[],
-    recent_amounts      numeric[],
+    recent_orders       bytea,
     has_log             boolean,
     touched_at          timestamptz,
     loyalty_due_at      timestamptz,
@@ -151,8 +148,7 @@ COMMENT ON COLUMN lifecycle.customer.tier_spend IS 'What counts towards the tier
 COMMENT ON COLUMN lifecycle.customer.lifecycle IS 'The segment of the dimension "lifecycle" that the customer is in';
 COMMENT ON COLUMN lifecycle.customer.engagement IS 'The segment of the dimension "engagement" that the customer is in';
 COMMENT ON COLUMN lifecycle.customer.next_change_at IS 'The earliest instant at which time alone could change something in this row or the segments';
-COMMENT ON COLUMN lifecycle.customer.segment_ids IS 'Internal: ids of the segments the customer is in';
-COMMENT ON COLUMN lifecycle.customer.segment_since IS 'Internal: since when, in the order of segment_ids';
+COMMENT ON COLUMN lifecycle.customer.memberships IS 'Internal: the segments the customer is in and since when, as unpack_memberships() reads them';
 COMMENT ON COLUMN lifecycle.customer.as_of IS 'Internal: the instant up to which the facts have been taken in';
 COMMENT ON COLUMN lifecycle.customer.ledger_at IS 'Internal: time of the latest purchase that has been taken in';
 COMMENT ON COLUMN lifecycle.customer.next_fact_at IS 'Internal: time of the earliest fact that lies in the future';
@@ -161,10 +157,8 @@ COMMENT ON COLUMN lifecycle.customer.open_enrolments IS 'Internal: number of enr
 COMMENT ON COLUMN lifecycle.customer.timer_at IS 'Internal: due_at of this customer''s row in lifecycle.timer';
 COMMENT ON COLUMN lifecycle.customer.later_timer_at IS 'Internal: due_at of another row there, from before something earlier came in between';
 
-COMMENT ON COLUMN lifecycle.customer.recent_source IS 'Internal: the source of the orders in recent_ids; read lifecycle.purchase';
-COMMENT ON COLUMN lifecycle.customer.recent_ids IS 'Internal: the latest orders, before they move to the purchase ledger together';
-COMMENT ON COLUMN lifecycle.customer.recent_at IS 'Internal: when each of recent_ids was placed';
-COMMENT ON COLUMN lifecycle.customer.recent_amounts IS 'Internal: the amount of each of recent_ids';
+COMMENT ON COLUMN lifecycle.customer.recent_source IS 'Internal: the source of recent_orders; read lifecycle.purchase';
+COMMENT ON COLUMN lifecycle.customer.recent_orders IS 'Internal: the latest orders, before they move to the purchase ledger together; unpack_orders() reads them';
 COMMENT ON COLUMN lifecycle.customer.has_log IS 'Internal: there are or were facts of the customer in the tables of other kinds than order and refund';
 COMMENT ON COLUMN lifecycle.customer.touched_at IS 'Internal: the latest sign of life other than an order or an engagement';
 COMMENT ON COLUMN lifecycle.customer.tier_valid_until IS 'Internal: when the tier ends if nothing more is earned; NULL: never';
@@ -206,6 +200,18 @@ COMMENT ON COLUMN lifecycle.purchase_ledger.currencies IS 'The currency of each 
 COMMENT ON COLUMN lifecycle.purchase_ledger.foreign_amounts IS 'The amount of each in that currency';
 COMMENT ON COLUMN lifecycle.purchase_ledger.rates IS 'What one unit of that currency was worth in the shop''s: on the day of the order, for its refunds too';
 
+CREATE FUNCTION lifecycle.unpack_memberships(memberships bytea)
+    RETURNS TABLE (id int4, since timestamptz)
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE ROWS 4
+    AS 'MODULE_PATHNAME', 'lifecycle_unpack_memberships';
+COMMENT ON FUNCTION lifecycle.unpack_memberships(bytea) IS 'Internal: the segments that a customer''s row says the customer is in, by number, and since when';
+
+CREATE FUNCTION lifecycle.unpack_orders(orders bytea)
+    RETURNS TABLE (nth int4, id text, at timestamptz, amount numeric)
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE ROWS 4
+    AS 'MODULE_PATHNAME', 'lifecycle_unpack_orders';
+COMMENT ON FUNCTION lifecycle.unpack_orders(bytea) IS 'Internal: the latest orders, which wait in a customer''s row';
+
 CREATE VIEW lifecycle.purchase AS
     SELECT l.customer_id, l.kind, u.id, u.order_id, u.at, u.amount, l.source_id, u.currency, u.foreign_amount, u.rate
       FROM lifecycle.purchase_ledger AS l,
@@ -214,7 +220,7 @@ CREATE VIEW lifecycle.purchase AS
     UNION ALL
     SELECT c.customer_id, 'order', u.id, NULL, u.at, u.amount, c.recent_source, NULL, NULL, NULL
       FROM lifecycle.customer AS c,
-           LATERAL unnest(c.recent_ids, c.recent_at, c.recent_amounts) AS u (id, at, amount);
+           LATERAL lifecycle.unpack_orders(c.recent_orders) AS u;
 COMMENT ON VIEW lifecycle.purchase IS 'The purchase ledger, one row for each order or refund';
 COMMENT ON COLUMN lifecycle.purchase.customer_id IS 'The customer';
 COMMENT ON COLUMN lifecycle.purchase.kind IS 'order or refund';

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "customer/log.hpp"
+#include "customer/packed_memberships.hpp"
 #include "customer/rates.hpp"
 #include "customer/runs.hpp"
 #include "pg/fault.hpp"
@@ -55,9 +56,8 @@ Overview look_at(const Change& change) {
 // The latest instant at which something about the customer is known to have flipped.
 Instant latest_flip(const Row& row) {
     Instant latest = row.instant(kTierSince, rules::kBeginning);
-    if (!row.nulls[kSegmentSince]) {
-        auto since = pg::elements_of(row.values[kSegmentSince]);
-        for (int i = 0; i < since.count; ++i) latest = Max(latest, DatumGetTimestampTz(since.values[i]));
+    if (!row.nulls[kMemberships]) {
+        for (const PackedMembership& m : unpack_memberships(row.values[kMemberships])) latest = Max(latest, m.since);
     }
     return latest;
 }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "customer/packed_orders.hpp"
 #include "pg/catalog.hpp"
 #include "pg/money.hpp"
 #include "pg/statement.hpp"
@@ -20,7 +21,7 @@ pg::Statement read_ledger{
     .types = {TEXTARRAYOID}};
 
 // Orders of one source that came one by one wait in the customer's row until there are this many.
-constexpr size_t kRecentOrders = 16;
+constexpr size_t kOrdersInRow = 16;
 
 void write_run(pg::TableWriter* writer, std::string_view customer, std::span<const Fact> run) {
     enum { kOrders, kCurrencies, kForeignAmounts, kRates, kOptional };
@@ -59,17 +60,22 @@ void write_run(pg::TableWriter* writer, std::string_view customer, std::span<con
     pg::insert(writer, values, nulls);
 }
 
+Fact make_purchase(FactKind kind, int32 source, std::string_view id, Instant at) {
+    Fact fact{};
+    fact.kind = kind;
+    fact.source_id = source;
+    fact.id = id;
+    fact.at = at;
+    return fact;
+}
+
 std::span<Fact> unpack(FactKind kind, int32 source, Datum ids_array, Datum at_array, Datum amounts_array) {
     auto ids = pg::elements_of(ids_array);
     auto at = pg::elements_of(at_array);
     auto amounts = pg::elements_of(amounts_array);
     auto purchases = pg::zeroed<Fact>(ids.count);
     for (int i = 0; i < ids.count; ++i) {
-        Fact& fact = purchases[i];
-        fact.kind = kind;
-        fact.source_id = source;
-        fact.id = pg::view(ids.values[i]);
-        fact.at = DatumGetTimestampTz(at.values[i]);
+        Fact& fact = purchases[i] = make_purchase(kind, source, pg::view(ids.values[i]), DatumGetTimestampTz(at.values[i]));
         fact.amount_datum = amounts.values[i];
         auto amount = pg::to_decimal(fact.amount_datum);
         if (!amount) ereport(ERROR, errcode(ERRCODE_DATA_CORRUPTED), errmsg("the purchase ledger has an amount out of range"));
@@ -78,12 +84,7 @@ std::span<Fact> unpack(FactKind kind, int32 source, Datum ids_array, Datum at_ar
     return purchases;
 }
 
-void set_recent(Row& row, int32 source, size_t n, const Datum* ids, const Datum* at, const Datum* amounts) {
-    row.set(kRecentSource, Int32GetDatum(source));
-    row.set(kRecentIds, pg::text_array({ids, n}));
-    row.set(kRecentAt, pg::instant_array({at, n}));
-    row.set(kRecentAmounts, pg::numeric_array({amounts, n}));
-}
+PackedOrder packed(const Fact& order) { return {order.id, order.at, order.amount}; }
 
 }  // namespace
 
@@ -139,44 +140,41 @@ Run load_run(uint64 n) {
 Run recent_orders(const Row& row) {
     Run run{};
     ItemPointerSetInvalid(&run.tid);
-    if (!row.nulls[kRecentIds])
-        run.purchases = unpack(FactKind::order, DatumGetInt32(row.values[kRecentSource]), row.values[kRecentIds],
-                               row.values[kRecentAt], row.values[kRecentAmounts]);
+    if (row.nulls[kRecentOrders]) return run;
+    auto orders = unpack_orders(row.values[kRecentOrders]);
+    run.purchases = pg::zeroed<Fact>(orders.size);
+    for (size_t i = 0; i < orders.size; ++i) {
+        Fact& fact = run.purchases[i] = make_purchase(FactKind::order, DatumGetInt32(row.values[kRecentSource]), orders[i].id, orders[i].at);
+        fact.amount = orders[i].amount;
+        fact.amount_datum = pg::to_numeric(fact.amount);
+    }
     return run;
 }
 
 void keep_recent(Row& row, std::span<const Fact> orders) {
     if (orders.empty()) {
-        for (Column c : {kRecentSource, kRecentIds, kRecentAt, kRecentAmounts}) row.clear(c);
+        row.clear(kRecentSource);
+        row.clear(kRecentOrders);
         return;
     }
-    Datum ids[kRecentOrders];
-    Datum at[kRecentOrders];
-    Datum amounts[kRecentOrders];
-    for (size_t i = 0; i < orders.size(); ++i) {
-        ids[i] = pg::to_datum(orders[i].id);
-        at[i] = TimestampTzGetDatum(orders[i].at);
-        amounts[i] = orders[i].amount_datum;
-    }
-    set_recent(row, orders[0].source_id, orders.size(), ids, at, amounts);
+    pg::Array<PackedOrder> kept;
+    for (const Fact& order : orders) kept.push(packed(order));
+    row.set(kRecentSource, Int32GetDatum(orders[0].source_id));
+    row.set(kRecentOrders, pack_orders(kept.span()));
 }
 
 bool add_recent(Row& row, const Fact& order, pg::TableWriter*& ledger, std::string_view customer) {
-    size_t waiting = row.nulls[kRecentIds] ? 0 : pg::length_of(row.values[kRecentIds]);
+    size_t waiting = row.nulls[kRecentOrders] ? 0 : count_orders(row.values[kRecentOrders]);
     if (waiting > 0 && DatumGetInt32(row.values[kRecentSource]) != order.source_id) return false;
-    if (waiting == kRecentOrders) {
+    if (waiting == kOrdersInRow) {
         write_run(ledger_writer(ledger), customer, recent_orders(row).purchases);
         waiting = 0;
     }
-    Datum id = pg::to_datum(order.id);
-    Datum at = TimestampTzGetDatum(order.at);
     if (waiting == 0) {
-        set_recent(row, order.source_id, 1, &id, &at, &order.amount_datum);
-        return true;
+        keep_recent(row, {&order, 1});
+    } else {
+        row.set(kRecentOrders, with_order(row.values[kRecentOrders], packed(order)));
     }
-    row.set(kRecentIds, pg::appended(row.values[kRecentIds], id));
-    row.set(kRecentAt, pg::appended(row.values[kRecentAt], at));
-    row.set(kRecentAmounts, pg::appended(row.values[kRecentAmounts], order.amount_datum));
     return true;
 }
 

@@ -11,14 +11,14 @@ CREATE FUNCTION lifecycle.mend_members() RETURNS void
     AS $$
     WITH held AS MATERIALIZED (
         SELECT s.name AS segment, c.customer_id, u.since
-          FROM lifecycle.customer AS c CROSS JOIN LATERAL unnest(c.segment_ids, c.segment_since) AS u (id, since)
+          FROM lifecycle.customer AS c CROSS JOIN LATERAL lifecycle.unpack_memberships(c.memberships) AS u
           JOIN lifecycle.segment AS s ON s.segment_id = u.id)
     DELETE FROM lifecycle.segment_member AS m
      WHERE NOT EXISTS (SELECT FROM held AS h WHERE (h.segment, h.customer_id, h.since) = (m.segment, m.customer_id, m.entered_at));
 
     INSERT INTO lifecycle.segment_member (segment, customer_id, entered_at)
         SELECT s.name, c.customer_id, u.since
-          FROM lifecycle.customer AS c CROSS JOIN LATERAL unnest(c.segment_ids, c.segment_since) AS u (id, since)
+          FROM lifecycle.customer AS c CROSS JOIN LATERAL lifecycle.unpack_memberships(c.memberships) AS u
           JOIN lifecycle.segment AS s ON s.segment_id = u.id
         ON CONFLICT (segment, customer_id) DO NOTHING;
 

@@ -174,8 +174,8 @@ BEGIN
 
     PERFORM lifecycle.merge_enrolments(gone, stays);
     INSERT INTO lifecycle.purchase_ledger (customer_id, source_id, kind, ids, at, amounts)
-        SELECT stays, c.recent_source, 'order', c.recent_ids, c.recent_at, c.recent_amounts
-          FROM lifecycle.customer AS c WHERE c.customer_id = gone AND c.recent_ids IS NOT NULL;
+        SELECT stays, c.recent_source, 'order', array_agg(u.id ORDER BY u.nth), array_agg(u.at ORDER BY u.nth), array_agg(u.amount ORDER BY u.nth)
+          FROM lifecycle.customer AS c, LATERAL lifecycle.unpack_orders(c.recent_orders) AS u WHERE c.customer_id = gone GROUP BY c.recent_source;
     PERFORM lifecycle.merge_referrals(gone, stays);
     PERFORM lifecycle.merge_coupons(gone, stays);
     PERFORM lifecycle.uncount_baskets(ARRAY[gone], stays);

@@ -38,6 +38,8 @@ struct Gathering {
 
     bool has_entries(Change& change, std::string_view reference) {
         if (!change.existed) return false;
+        // Where nothing earns points, the row had better not carry a filter that says so.
+        if (change.after.nulls[kPointsSeen] && points.rules.empty() && !has_recent_lots(change.before) && nobody_has_points()) return false;
         if (change.after.nulls[kPointsSeen]) note_all(change);
         if (!may_have_entries(change.after, reference)) return false;
         if (has_recent_lots(change.after) && is_waiting(change, reference)) return true;

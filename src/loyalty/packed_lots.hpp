@@ -1,8 +1,5 @@
-// How lots of points lie in the customer's row: packed. As arrays, one for each of what is known of a lot, they made the row half as long again,
-// which each order writes, logs, and has to find room for.
-//
-// A number of lots and of names of rules, a byte each; the names; then the lots: which of recent_ids and which name, a byte each, and as
-// numbers of seven bits a byte the points, when they become active, when it was written and when they expire, each but the first two from that instant on.
+// How lots of points lie in the customer's row (pg/packed.hpp): a number of lots and of names of rules, a byte each; the names; then the lots: which
+// of recent_orders and which name, a byte each, and as numbers of seven bits a byte the points, when they become active, when it was written and when they expire, each but the first two from that instant on.
 #pragma once
 
 #include <string_view>
@@ -13,7 +10,7 @@
 namespace lifecycle::loyalty {
 
 struct PackedLot {
-    int order;  // which of recent_ids, from 1 on
+    int order;  // which of recent_orders, from 1 on
     std::string_view rule;
     int64 points;
     rules::Instant active_at;

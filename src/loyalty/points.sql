@@ -139,7 +139,7 @@ COMMENT ON COLUMN lifecycle.points_entry_settled.at IS 'When it took effect. Wha
 COMMENT ON COLUMN lifecycle.points_entry_settled.recorded_at IS 'When it was written';
 COMMENT ON COLUMN lifecycle.points_entry_settled.note IS 'Why, where somebody has said so';
 
--- What an order has just earned waits with the order: in the customer's row, beside recent_ids, and packed like the purchases when these move on.
+-- What an order has just earned waits with the order: in the customer's row, beside recent_orders, and packed like the purchases when these move on.
 -- Most lots are left alone until their return window ends, and many orders of today are those of a few customers. As soon as anything but another such
 -- order concerns the customer's points, all of them move on to the tables above, where they can change: lifecycle.settle_recent_lots().
 CREATE TABLE lifecycle.points_run (
@@ -173,7 +173,7 @@ CREATE FUNCTION lifecycle.unpack_lots(lots bytea)
     RETURNS TABLE (n bigint, nth int4, rule text, points bigint, active_at timestamptz, expires_at timestamptz, recorded_at timestamptz)
     LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE ROWS 4
     AS 'MODULE_PATHNAME', 'lifecycle_unpack_lots';
-COMMENT ON FUNCTION lifecycle.unpack_lots(bytea) IS 'Internal: the lots of points that wait in a customer''s row, and which of recent_ids has earned each';
+COMMENT ON FUNCTION lifecycle.unpack_lots(bytea) IS 'Internal: the lots of points that wait in a customer''s row, and which of recent_orders has earned each';
 
 CREATE VIEW lifecycle.recent_lot AS
     SELECT l.customer_id, l.reference, l.lot_id, l.rule, l.source_id, l.earned_at, l.amount, l.earned,
@@ -186,9 +186,9 @@ CREATE VIEW lifecycle.recent_lot AS
                    LATERAL unnest(r.orders, r.earned_at, r.amounts, r.rules, r.points, r.active_at, r.expires_at, r.recorded_at)
                        WITH ORDINALITY AS u (reference, earned_at, amount, rule, earned, active_at, expires_at, recorded_at, n)
             UNION ALL
-            SELECT c.customer_id, c.recent_ids[u.nth], c.lot_number + u.n - 1, u.rule, c.recent_source, c.recent_at[u.nth], c.recent_amounts[u.nth],
-                   u.points, u.active_at, u.expires_at, u.recorded_at
-              FROM lifecycle.customer AS c, LATERAL lifecycle.unpack_lots(c.lots) AS u) AS l;
+            SELECT c.customer_id, o.id, c.lot_number + u.n - 1, u.rule, c.recent_source, o.at, o.amount, u.points, u.active_at, u.expires_at, u.recorded_at
+              FROM lifecycle.customer AS c, LATERAL lifecycle.unpack_lots(c.lots) AS u
+              LEFT JOIN LATERAL lifecycle.unpack_orders(c.recent_orders) AS o ON o.nth = u.nth) AS l;
 COMMENT ON VIEW lifecycle.recent_lot IS 'Internal: lots of points that nothing has happened to since an order earned them; each is an entry, too';
 COMMENT ON COLUMN lifecycle.recent_lot.customer_id IS 'The customer';
 COMMENT ON COLUMN lifecycle.recent_lot.reference IS 'The order';

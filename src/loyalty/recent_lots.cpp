@@ -2,9 +2,11 @@
 
 #include <algorithm>
 
+#include "customer/packed_orders.hpp"
 #include "customer/seen.hpp"
 #include "loyalty/packed_lots.hpp"
 #include "pg/catalog.hpp"
+#include "pg/money.hpp"
 #include "pg/statement.hpp"
 
 namespace lifecycle::loyalty {
@@ -15,13 +17,14 @@ pg::Statement find_packed{
     .sql = "SELECT FROM lifecycle.points_run AS r WHERE r.customer_id = $1 AND $2 = ANY (r.orders) LIMIT 1", .types = {TEXTOID, TEXTOID}};
 pg::Statement settle{.sql = "SELECT lifecycle.settle_recent_lots($1)", .types = {TEXTARRAYOID}};
 
-size_t orders_in(const Row& row) { return row.nulls[kRecentIds] ? 0 : pg::length_of(row.values[kRecentIds]); }
+size_t orders_in(const Row& row) { return row.nulls[kRecentOrders] ? 0 : customer::count_orders(row.values[kRecentOrders]); }
 size_t lots_in(const Row& row) { return row.nulls[kLots] ? 0 : count_lots(row.values[kLots]); }
 
 // Which of the orders in a row has earned a lot there.
-int order_of(const PackedLot& lot, int orders) {
-    if (lot.order < 1 || lot.order > orders) ereport(ERROR, errcode(ERRCODE_DATA_CORRUPTED), errmsg("the lots of points of a customer do not go with its orders"));
-    return lot.order - 1;
+const customer::PackedOrder& order_of(const PackedLot& lot, const pg::Array<customer::PackedOrder>& orders) {
+    if (lot.order < 1 || static_cast<size_t>(lot.order) > orders.size)
+        ereport(ERROR, errcode(ERRCODE_DATA_CORRUPTED), errmsg("the lots of points of a customer do not go with its orders"));
+    return orders[static_cast<size_t>(lot.order) - 1];
 }
 
 void clear_lots(Row& row) {
@@ -33,16 +36,14 @@ void clear_lots(Row& row) {
 void move_to_runs(Change& change, pg::TableWriter*& runs) {
     const Row& row = change.before;
     auto lots = unpack_lots(row.values[kLots]);
-    auto ids = pg::elements_of(row.values[kRecentIds]);
-    auto at = pg::elements_of(row.values[kRecentAt]);
-    auto amounts = pg::elements_of(row.values[kRecentAmounts]);
+    auto orders = customer::unpack_orders(row.values[kRecentOrders]);
     size_t n = std::min(lots.size, kRecentLots);
     enum { kOrders, kEarnedAt, kAmounts, kRules, kPointsOf, kActiveAt, kExpiresAt, kRecordedAt, kLists };
     Datum lists[kLists][kRecentLots];
     for (size_t i = 0; i < n; ++i) {
         const PackedLot& lot = lots[i];
-        int order = order_of(lot, ids.count);
-        Datum of_lot[kLists] = {ids.values[order], at.values[order], amounts.values[order], pg::to_datum(lot.rule), Int64GetDatum(lot.points),
+        const customer::PackedOrder& order = order_of(lot, orders);
+        Datum of_lot[kLists] = {pg::to_datum(order.id), TimestampTzGetDatum(order.at), pg::to_numeric(order.amount), pg::to_datum(lot.rule), Int64GetDatum(lot.points),
                                 TimestampTzGetDatum(lot.active_at), TimestampTzGetDatum(lot.expires_at), TimestampTzGetDatum(lot.recorded_at)};
         for (int list = 0; list < kLists; ++list) lists[list][i] = of_lot[list];
     }
@@ -96,9 +97,9 @@ void settle_recent_lots(std::span<Change* const> changes) {
 pg::Array<ReadyLot> ready_lots(const Row& row) {
     pg::Array<ReadyLot> ready;
     if (row.nulls[kLots]) return ready;
-    auto at = pg::elements_of(row.values[kRecentAt]);
+    auto orders = customer::unpack_orders(row.values[kRecentOrders]);
     for (const PackedLot& lot : unpack_lots(row.values[kLots])) {
-        if (lot.active_at == DatumGetTimestampTz(at.values[order_of(lot, at.count)])) ready.push({lot.expires_at, lot.points});
+        if (lot.active_at == order_of(lot, orders).at) ready.push({lot.expires_at, lot.points});
     }
     return ready;
 }
@@ -108,9 +109,9 @@ bool may_have_entries(const Row& row, std::string_view reference) { return custo
 bool is_waiting(const Change& change, std::string_view reference) {
     const Row& row = change.before;
     if (!row.nulls[kLots]) {
-        auto ids = pg::elements_of(row.values[kRecentIds]);
+        auto orders = customer::unpack_orders(row.values[kRecentOrders]);
         for (const PackedLot& lot : unpack_lots(row.values[kLots])) {
-            if (pg::view(ids.values[order_of(lot, ids.count)]) == reference) return true;
+            if (order_of(lot, orders).id == reference) return true;
         }
     }
     if (row.nulls[kPackedLots]) return false;

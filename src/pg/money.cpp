@@ -71,10 +71,8 @@ Datum to_numeric(rules::Scaled number) {
 }
 
 Datum to_numeric(rules::Decimal amount) {
-    constexpr int64 kTens[] = {1, 10, 100, 1'000, 10'000, 100'000, 1'000'000, 10'000'000, 100'000'000, 1'000'000'000, 10'000'000'000, 100'000'000'000, 1'000'000'000'000};
-    static_assert(std::size(kTens) == rules::Decimal::kScale + 1);
     int digits = Min(static_cast<int>(amount.digits), rules::Decimal::kScale);
-    int64 unit = kTens[rules::Decimal::kScale - digits];
+    int64 unit = rules::Decimal::unit_of(digits);
     // Most amounts are few enough units for 64 bits, in which a division takes a fraction of the time.
     bool small = amount.units >= std::numeric_limits<int64>::min() && amount.units <= std::numeric_limits<int64>::max();
     return to_numeric(rules::Scaled{small ? __int128{static_cast<int64>(amount.units) / unit} : amount.units / unit, digits});

@@ -109,32 +109,4 @@ Elements elements_of(Datum array) {
     return e;
 }
 
-size_t length_of(Datum array) {
-    ArrayType* a = DatumGetArrayTypeP(array);
-    return static_cast<size_t>(ArrayGetNItems(ARR_NDIM(a), ARR_DIMS(a)));
-}
-
-Datum appended(Datum array, Datum element) {
-    ArrayType* a = DatumGetArrayTypeP(array);
-    Assert(ARR_NDIM(a) == 1 && !ARR_HASNULL(a));
-    Layout layout = layout_of(ARR_ELEMTYPE(a));
-    // An array ends aligned, so that what it holds can be copied as it stands.
-    Size before = VARSIZE(a);
-    bool varying = layout.length == -1;
-    if (varying) element = PointerGetDatum(PG_DETOAST_DATUM(element));
-    Size length = varying ? VARSIZE(DatumGetPointer(element)) : static_cast<Size>(layout.length);
-    Size after = before + att_align_nominal(length, layout.align);
-    auto* longer = static_cast<char*>(palloc0(after));
-    memcpy(longer, a, before);
-    if (layout.by_value) {
-        store_att_byval(longer + before, element, layout.length);
-    } else {
-        memcpy(longer + before, DatumGetPointer(element), length);
-    }
-    auto* result = reinterpret_cast<ArrayType*>(longer);
-    SET_VARSIZE(result, after);
-    ++ARR_DIMS(result)[0];
-    return PointerGetDatum(result);
-}
-
 }  // namespace lifecycle::pg

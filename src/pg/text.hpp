@@ -35,8 +35,4 @@ struct Elements {
 };
 Elements elements_of(Datum array);
 
-// Of a one-dimensional array without NULLs: how long it is, and a copy that is longer by one element at its end.
-size_t length_of(Datum array);
-Datum appended(Datum array, Datum element);
-
 }  // namespace lifecycle::pg

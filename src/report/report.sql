@@ -35,7 +35,7 @@ BEGIN
     (SELECT 'segment', s.name, s.dimension, h.since, c.next_change_at,
             concat(s.predicate, CASE WHEN p.message IS NOT NULL THEN format('; left as it was, because it raises: %s', p.message) END)
        FROM lifecycle.customer AS c
-      CROSS JOIN LATERAL unnest(c.segment_ids, c.segment_since) AS h (id, since)
+      CROSS JOIN LATERAL lifecycle.unpack_memberships(c.memberships) AS h
        JOIN lifecycle.segment AS s ON s.segment_id = h.id
        LEFT JOIN lifecycle.problem AS p ON p.customer_id = c.customer_id AND p.segment = s.name
       WHERE c.customer_id = explain.customer_id

@@ -31,7 +31,7 @@ BEGIN
             UNION ALL
             -- From the row of the customer: segment_member is kept by segment.
             SELECT h.since, 'segment entered', s.name, '{}'
-              FROM lifecycle.customer AS c CROSS JOIN LATERAL unnest(c.segment_ids, c.segment_since) AS h (id, since)
+              FROM lifecycle.customer AS c CROSS JOIN LATERAL lifecycle.unpack_memberships(c.memberships) AS h
               JOIN lifecycle.segment AS s ON s.segment_id = h.id
              WHERE c.customer_id = self
             UNION ALL
@@ -102,7 +102,7 @@ BEGIN
             -- What the next flip does; one that changes nothing is not worth telling.
             SELECT person.next_change_at, CASE WHEN f.segment IS NULL THEN 'segment left' ELSE 'segment entered' END, coalesce(f.segment, h.name), '{}'
               FROM (SELECT x.segment FROM lifecycle.evaluate_segments(person.customer_id, person.next_change_at) AS x) AS f
-              FULL JOIN (SELECT s.name FROM lifecycle.segment AS s WHERE s.segment_id = ANY (person.segment_ids)) AS h ON h.name = f.segment
+              FULL JOIN (SELECT s.name FROM lifecycle.unpack_memberships(person.memberships) AS m JOIN lifecycle.segment AS s ON s.segment_id = m.id) AS h ON h.name = f.segment
              WHERE f.segment IS NULL OR h.name IS NULL
             UNION ALL
             SELECT person.tier_valid_until, 'tier ends', person.tier, jsonb_build_object('missing', person.tier_missing)

@@ -12,7 +12,7 @@ DECLARE
     -- too early, which is harmless. Members are found by segment and customer,
     -- as their index has it.
     read_state constant text := $state$
-        SELECT jsonb_object_agg(c.customer_id, to_jsonb(c) - '{as_of,timer_at,later_timer_at,recent_source,recent_ids,recent_at,recent_amounts,lot_number,lots,packed_lots,points_seen,way,anchors_seen,segment_ids,segment_since,next_change_at,next_fact_at,loyalty_due_at,points,enrolment_due_at,open_enrolments}'::text[]
+        SELECT jsonb_object_agg(c.customer_id, to_jsonb(c) - '{as_of,timer_at,later_timer_at,recent_source,recent_orders,lot_number,lots,packed_lots,points_seen,way,anchors_seen,memberships,next_change_at,next_fact_at,loyalty_due_at,points,enrolment_due_at,open_enrolments}'::text[]
                    || jsonb_build_object(
                        'segments', m.segments,
                        'tier history', (SELECT jsonb_agg(to_jsonb(h) - 'customer_id' ORDER BY h.entered_at) FROM lifecycle.tier_history AS h WHERE h.customer_id = c.customer_id),
@@ -39,7 +39,7 @@ BEGIN
         UNION ALL
         SELECT r.customer_id, 'segment_member', r.segments::text, m.segments::text
           FROM (SELECT c.customer_id, (SELECT jsonb_object_agg(s.name, u.since)
-                                         FROM unnest(c.segment_ids, c.segment_since) AS u (id, since) JOIN lifecycle.segment AS s ON s.segment_id = u.id) AS segments
+                                         FROM lifecycle.unpack_memberships(c.memberships) AS u JOIN lifecycle.segment AS s ON s.segment_id = u.id) AS segments
                   FROM lifecycle.customer AS c WHERE c.customer_id = ANY (customers)) AS r
           LEFT JOIN (SELECT m.customer_id, jsonb_object_agg(m.segment, m.entered_at) AS segments FROM lifecycle.segment_member AS m
                       WHERE m.segment = ANY (ARRAY(SELECT s.name FROM lifecycle.segment AS s)) AND m.customer_id = ANY (customers)

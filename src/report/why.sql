@@ -8,15 +8,17 @@ DECLARE
     starts_on text := split_part(scenario.trigger, ':', 1);
     wanted    text := substr(scenario.trigger, length(split_part(scenario.trigger, ':', 1)) + 2);
     segment   lifecycle.segment;
+    since     timestamptz;
     tier      lifecycle.tier;
     holds     boolean;
 BEGIN
     threshold := scenario.trigger;
     IF starts_on IN ('segment_entered', 'segment_left') THEN
         SELECT s.* INTO segment FROM lifecycle.segment AS s WHERE s.name = wanted;
-        holds := (segment.segment_id = ANY (customer.segment_ids)) IS TRUE = (starts_on = 'segment_entered');
+        SELECT m.since INTO since FROM lifecycle.unpack_memberships(customer.memberships) AS m WHERE m.id = segment.segment_id;
+        holds := FOUND = (starts_on = 'segment_entered');
         facts := lifecycle.facts_in(to_jsonb(customer), segment.predicate)
-                 || jsonb_strip_nulls(jsonb_build_object('since', customer.segment_since[array_position(customer.segment_ids, segment.segment_id)]));
+                 || jsonb_strip_nulls(jsonb_build_object('since', since));
         threshold := segment.predicate;
         next_change_at := customer.next_change_at;
     ELSIF starts_on = 'tier_reached' THEN

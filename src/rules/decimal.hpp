@@ -3,6 +3,7 @@
 #include <compare>
 #include <cstddef>
 #include <cstdint>
+#include <iterator>
 #include <optional>
 #include <span>
 #include <string_view>
@@ -14,6 +15,14 @@ namespace lifecycle::rules {
 // `digits` is how many decimals the amount was written with; a sum shows as many as its widest part, as numeric does.
 struct Decimal {
     static constexpr int kScale = 12;
+
+    // What one in the last of so many decimals is worth, in units.
+    static std::int64_t unit_of(int decimals) {
+        static constexpr std::int64_t kTens[] = {1, 10, 100, 1'000, 10'000, 100'000, 1'000'000, 10'000'000, 100'000'000, 1'000'000'000, 10'000'000'000,
+                                                 100'000'000'000, 1'000'000'000'000};
+        static_assert(std::size(kTens) == kScale + 1);
+        return kTens[kScale - decimals];
+    }
 
     // PostgreSQL's allocator aligns to 8 bytes, where a plain __int128 would want 16.
     using Units [[gnu::aligned(8)]] = __int128;

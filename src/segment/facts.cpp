@@ -1,5 +1,6 @@
 #include "segment/facts.hpp"
 
+#include "customer/packed_orders.hpp"
 #include "pg/money.hpp"
 #include "pg/statement.hpp"
 
@@ -38,12 +39,9 @@ rules::Decimal amount_of(Datum numeric, bool order) {
 
 // The latest orders wait in the customer's row; what the row says now is the newest there is.
 void take_recent(const Row& row, Deeds* deeds) {
-    if (row.nulls[kRecentIds]) return;
-    auto ids = pg::elements_of(row.values[kRecentIds]);
-    auto at = pg::elements_of(row.values[kRecentAt]);
-    auto amounts = pg::elements_of(row.values[kRecentAmounts]);
-    for (int i = 0; i < ids.count; ++i)
-        deeds->purchases.push({DatumGetTimestampTz(at.values[i]), amount_of(amounts.values[i], true), pg::view(ids.values[i]), true});
+    if (row.nulls[kRecentOrders]) return;
+    for (const customer::PackedOrder& order : customer::unpack_orders(row.values[kRecentOrders]))
+        deeds->purchases.push({order.at, order.amount, order.id, true});
 }
 
 // Calls `take` for each row of the last result with the deeds of its customer; both are sorted by customer.

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "customer/packed_memberships.hpp"
 #include "customer/shop.hpp"
 #include "pg/clock.hpp"
 #include "pg/guard.hpp"
@@ -260,14 +261,12 @@ void Customer::note_problem(size_t i, ErrorData* error) {
 }
 
 void Customer::load() {
-    if (change.before.nulls[kSegmentIds]) return;
-    auto ids = pg::elements_of(change.before.values[kSegmentIds]);
-    auto instants = pg::elements_of(change.before.values[kSegmentSince]);
-    for (int k = 0; k < ids.count; ++k) {
+    if (change.before.nulls[kMemberships]) return;
+    for (const customer::PackedMembership& m : customer::unpack_memberships(change.before.values[kMemberships])) {
         for (size_t i = 0; i < count(); ++i) {
-            if (all.list[i].id != DatumGetInt32(ids.values[k])) continue;
+            if (all.list[i].id != m.segment_id) continue;
             was[i] = 1;
-            was_since[i] = DatumGetTimestampTz(instants.values[k]);
+            was_since[i] = m.since;
         }
     }
 }

@@ -1,6 +1,7 @@
 #include "segment/membership.hpp"
 
 #include "customer/ledger.hpp"
+#include "customer/packed_memberships.hpp"
 #include "customer/shop.hpp"
 #include "pg/catalog.hpp"
 #include "pg/clock.hpp"
@@ -69,8 +70,7 @@ void show(Customer& c) {
     for (size_t i = 0; i < c.count(); ++i) same &= c.was[i] == c.held[i] && (!c.held[i] || c.was_since[i] == c.since[i]);
     if (same && change.existed && !change.replay) return;
 
-    pg::Array<Datum> ids;
-    pg::Array<Datum> instants;
+    pg::Array<customer::PackedMembership> memberships;
     change.after.clear(kLifecycle);
     change.after.clear(kEngagement);
     for (size_t i = 0; i < c.count(); ++i) {
@@ -79,13 +79,11 @@ void show(Customer& c) {
         if (moved) c.writes.left.push({static_cast<uint32>(i), change.after.values[kCustomerId], 0});
         if (!c.held[i]) continue;
         if (!c.was[i] || moved) c.writes.entered.push({static_cast<uint32>(i), change.after.values[kCustomerId], c.since[i]});
-        ids.push(Int32GetDatum(s.id));
-        instants.push(TimestampTzGetDatum(c.since[i]));
+        memberships.push({s.id, c.since[i]});
         if (s.dimension != 0 && s.dimension == c.all.lifecycle_dimension) change.after.set(kLifecycle, s.name);
         if (s.dimension != 0 && s.dimension == c.all.engagement_dimension) change.after.set(kEngagement, s.name);
     }
-    change.after.set(kSegmentIds, pg::int4_array(ids.span()));
-    change.after.set(kSegmentSince, pg::instant_array(instants.span()));
+    change.after.set(kMemberships, customer::pack_memberships(memberships.span()));
 }
 
 // False: it takes the customer's past to know, which has not been read.

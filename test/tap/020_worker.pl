@@ -162,8 +162,7 @@ acts('other', 'which acts');
 # One customer who cannot be brought up to date does not stop the others.
 $node->safe_psql('shop', <<~SQL);
 	INSERT INTO shop.orders (customer, amount, placed_at) VALUES ('poisoned', 1, clock_timestamp() + interval '1 day');
-	UPDATE lifecycle.customer SET next_fact_at = clock_timestamp(), timer_at = '2001-01-01', recent_amounts = '{NaN}',
-	       recent_at = ARRAY[clock_timestamp()], recent_ids = '{x}' WHERE customer_id = 'poisoned';
+	UPDATE lifecycle.customer SET next_fact_at = clock_timestamp(), timer_at = '2001-01-01', recent_source = 1, recent_orders = '\\x05' WHERE customer_id = 'poisoned';
 	UPDATE lifecycle.timer SET due_at = '2001-01-01' WHERE customer_id = 'poisoned';
 	SQL
 acts('shop', 'others are served although one customer is poisoned');

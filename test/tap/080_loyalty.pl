@@ -198,8 +198,8 @@ sub compare
 		 WHERE isfinite(l.due_at) GROUP BY c.customer_id HAVING min(l.due_at) < coalesce(c.loyalty_due_at, 'infinity')
 		SQL
 	$none->('what waits goes with its orders', <<~SQL);
-		SELECT c.customer_id, c.lots, c.recent_ids, c.packed_lots FROM lifecycle.customer AS c
-		 WHERE EXISTS (SELECT FROM lifecycle.unpack_lots(c.lots) AS l WHERE l.nth NOT BETWEEN 1 AND coalesce(cardinality(c.recent_ids), 0))
+		SELECT c.customer_id, c.lots, c.recent_orders, c.packed_lots FROM lifecycle.customer AS c
+		 WHERE EXISTS (SELECT FROM lifecycle.unpack_lots(c.lots) AS l WHERE l.nth NOT BETWEEN 1 AND (SELECT count(*) FROM lifecycle.unpack_orders(c.recent_orders)))
 		    OR (c.lot_number IS NULL) <> (c.lots IS NULL) OR (SELECT count(*) FROM lifecycle.unpack_lots(c.lots)) > 16
 		    OR (c.packed_lots IS TRUE) <> EXISTS (SELECT FROM lifecycle.points_run AS r WHERE r.customer_id = c.customer_id)
 		SQL
