@@ -113,9 +113,15 @@ tick() {  # customers
     orders_of hand "$1"
     sql -d hand -c "CREATE TABLE shop_clock AS SELECT timestamptz '2030-06-01 12:00+00' AS t" -c "CREATE MATERIALIZED VIEW seen AS $by_hand" \
         -c "CREATE UNIQUE INDEX ON seen (customer_id)" -c "CREATE TABLE member (customer_id bigint PRIMARY KEY, segment text)" -c "INSERT INTO member $by_hand" \
-        -c "UPDATE shop_clock SET t = '2030-06-01 13:00+00'" -c "VACUUM ANALYZE" -c CHECKPOINT
+        -c "UPDATE shop_clock SET t = '2030-06-01 13:00+00'" \
+        -c "CREATE TABLE moves AS SELECT s.customer_id, s.segment FROM ($by_hand) AS s JOIN member AS m USING (customer_id) WHERE s.segment <> m.segment" \
+        -c "CREATE TABLE profile (customer_id bigint PRIMARY KEY, segment text, rest text) WITH (fillfactor = 50)" \
+        -c "INSERT INTO profile SELECT customer_id, segment, repeat('x', 300) FROM member" -c "VACUUM ANALYZE" -c CHECKPOINT
     timed hand "REFRESH MATERIALIZED VIEW CONCURRENTLY seen" "SELECT 1" >>"$work/refresh"
     timed hand "UPDATE member AS m SET segment = s.segment FROM ($by_hand) AS s WHERE s.customer_id = m.customer_id AND s.segment <> m.segment" "SELECT 1" >>"$work/nightly"
+    sql -d hand -c CHECKPOINT
+    timed hand "UPDATE profile AS p SET segment = m.segment FROM moves AS m WHERE m.customer_id = p.customer_id" \
+        "SET enable_hashjoin = off; SET enable_mergejoin = off; SELECT count(*) FROM (SELECT FROM profile OFFSET 0) AS x" >>"$work/keyed"
     if wanted define; then
         timed run "$a_segment" "SET lifecycle.clock = '2030-06-01 $((12 + TICKS)):00+00'; SET lifecycle.redefine_at_once = $((2 * $1))" >>"$work/define"
         timed hand "$a_statement" "SELECT 1" >>"$work/statement"
@@ -151,7 +157,8 @@ classify() {  # customers
 report_ticks() {  # customers
     local what s
     printf '\n%s customers, %s of them due\n' "$1" "$DUE"
-    for what in "first tick(), in a session that has just begun" "lifecycle tick(), in one that has met the tables before" "refresh REFRESH MATERIALIZED VIEW CONCURRENTLY" "nightly UPDATE of what differs, from all orders"; do
+    for what in "first tick(), in a session that has just begun" "lifecycle tick(), in one that has met the tables before" "refresh REFRESH MATERIALIZED VIEW CONCURRENTLY" "nightly UPDATE of what differs, from all orders" \
+        "keyed UPDATE of rows of 350 bytes, known by key"; do
         [ -f "$work/${what%% *}" ] || continue
         s=$(median <"$work/${what%% *}")
         awk -v name="${what#* }" -v s="$s" -v due="$DUE" -v spread="$(sort -g "$work/${what%% *}" | sed -n '1p;$p' | paste -sd-)" \
