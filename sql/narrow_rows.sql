@@ -54,8 +54,11 @@ SELECT * FROM lifecycle.unpack_orders('\x02');
 SELECT * FROM lifecycle.unpack_orders('\x01ff6162');
 SELECT * FROM lifecycle.unpack_orders('\x01016100ff');
 SELECT * FROM lifecycle.unpack_orders('\x01ffffffffffffffffffffff');
+SELECT * FROM lifecycle.unpack_orders('\x0101ff000000');
+SELECT * FROM lifecycle.unpack_orders('\x010100000000');
 SELECT * FROM lifecycle.unpack_memberships('\x02');
 SELECT * FROM lifecycle.unpack_lots('\x0101');
+SELECT * FROM lifecycle.unpack_lots('\x010101ff010000000000');
 SELECT count(*) FROM lifecycle.unpack_memberships('');
 
 -- Where nothing earns points, the row does not say that none were earned.

@@ -93,7 +93,7 @@ LIFECYCLE_FUNCTION(lifecycle_unpack_orders) {
     auto* result = castNode(ReturnSetInfo, fcinfo->resultinfo);
     int32 nth = 0;
     for (const customer::PackedOrder& order : orders) {
-        Datum values[] = {Int32GetDatum(++nth), pg::to_datum(order.id), TimestampTzGetDatum(order.at), pg::to_numeric(order.amount)};
+        Datum values[] = {Int32GetDatum(++nth), pg::to_checked_text(order.id), TimestampTzGetDatum(order.at), pg::to_numeric(order.amount)};
         bool nulls[std::size(values)] = {};
         tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
     }

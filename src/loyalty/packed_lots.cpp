@@ -91,7 +91,7 @@ LIFECYCLE_FUNCTION(lifecycle_unpack_lots) {
     auto* result = castNode(ReturnSetInfo, fcinfo->resultinfo);
     int64 n = 0;
     for (const loyalty::PackedLot& lot : lots) {
-        Datum values[] = {Int64GetDatum(++n), Int32GetDatum(lot.order), pg::to_datum(lot.rule), Int64GetDatum(lot.points), TimestampTzGetDatum(lot.active_at),
+        Datum values[] = {Int64GetDatum(++n), Int32GetDatum(lot.order), pg::to_checked_text(lot.rule), Int64GetDatum(lot.points), TimestampTzGetDatum(lot.active_at),
                           TimestampTzGetDatum(lot.expires_at), TimestampTzGetDatum(lot.recorded_at)};
         bool nulls[std::size(values)] = {};
         nulls[5] = lot.expires_at == rules::kNever;

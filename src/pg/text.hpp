@@ -17,6 +17,12 @@ inline text* to_text(std::string_view s) { return cstring_to_text_with_len(s.dat
 inline Datum to_datum(std::string_view s) { return PointerGetDatum(to_text(s)); }
 inline char* to_cstring(std::string_view s) { return pnstrdup(s.data(), s.size()); }
 
+// Bytes that were not text until now. Errors as the server's own for what the encoding does not know.
+inline Datum to_checked_text(std::string_view s) {
+    pg_verifymbstr(s.data(), static_cast<int>(s.size()), false);
+    return to_datum(s);
+}
+
 // By bytes, as COLLATE "C" has it.
 inline int compare(std::string_view a, std::string_view b) { return a.compare(b); }
 
