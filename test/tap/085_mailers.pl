@@ -196,19 +196,25 @@ reap($_) for @plain;
 cmp_ok($server_kills, '>=', 2, "the server was killed $server_kills times");
 cmp_ok($kills, '>=', 3, "mailers were killed $kills times");
 
-# What the provider's records say decides about the unknown ones; those that never went out are sent now.
-my %times;
-$times{ $_->{key} }++ for arrived('chaos.mails');
-my $unknown = $db->safe_psql('shop', "SELECT coalesce(string_agg(idempotency_key, ' '), '') FROM lifecycle.dead_letter JOIN lifecycle.outbox USING (message_id, status) WHERE status = 'unknown'");
-my @gone_out = grep { $times{$_} } split / /, $unknown;
-note(scalar(split / /, $unknown) . ' unknown, ' . @gone_out . ' of them had gone out');
-$db->safe_psql('shop', sprintf "UPDATE lifecycle.outbox SET status = 'sent' WHERE status = 'unknown' AND idempotency_key IN (%s)",
-	join(',', map { "'$_'" } @gone_out, ''));
-$db->safe_psql('shop', "UPDATE lifecycle.outbox SET status = 'failed' WHERE status = 'unknown'; SELECT lifecycle.requeue(array_agg(message_id)) FROM lifecycle.dead_letter");
-is_none($db, 'shop', "SELECT * FROM lifecycle.outbox WHERE anchor::int >= $first AND status NOT IN ('sent', 'pending')", 'nothing is given up');
-my $last = $mailers{'C++'}->('last');
-eventually($db, 'shop', $unfinished, '0', 'the rest is sent');
-stop_process($last);
+# What the provider's records say decides about the unknown ones; those that never went out are sent now. The provider is as bad as before, so that
+# it may take more than one round.
+my $unknown = "SELECT coalesce(string_agg(idempotency_key, ' '), '') FROM lifecycle.dead_letter JOIN lifecycle.outbox USING (message_id, status) WHERE status = 'unknown'";
+for my $round (1 .. 20)
+{
+	my %times;
+	$times{ $_->{key} }++ for arrived('chaos.mails');
+	my @unknown = split / /, $db->safe_psql('shop', $unknown);
+	my @gone_out = grep { $times{$_} } @unknown;
+	note(@unknown . ' unknown, ' . @gone_out . ' of them had gone out');
+	$db->safe_psql('shop', sprintf "UPDATE lifecycle.outbox SET status = 'sent' WHERE status = 'unknown' AND idempotency_key IN (%s)",
+		join(',', map { "'$_'" } @gone_out, ''));
+	$db->safe_psql('shop', "UPDATE lifecycle.outbox SET status = 'failed' WHERE status = 'unknown'; SELECT lifecycle.requeue(array_agg(message_id)) FROM lifecycle.dead_letter");
+	is_none($db, 'shop', "SELECT * FROM lifecycle.outbox WHERE anchor::int >= $first AND status NOT IN ('sent', 'pending')", "round $round: nothing is given up");
+	my $last = $mailers{'C++'}->("last-$round");
+	eventually($db, 'shop', $unfinished, '0', "round $round: the rest is sent");
+	stop_process($last);
+	last if $db->safe_psql('shop', 'SELECT count(*) FROM lifecycle.dead_letter') eq '0';
+}
 stop_process($smtp);
 
 my (%mails, %slow);
@@ -217,7 +223,7 @@ my %expected = map { my ($key, $delivery, $status, $channel) = split /\|/; $key 
   split /\n/, $db->safe_psql('shop', "SELECT idempotency_key, delivery, status, channel FROM lifecycle.outbox WHERE anchor::int >= $first");
 is(scalar(keys %expected), $enqueued, "$enqueued messages were enqueued, and all are there");
 my @email = grep { $expected{$_}{channel} eq 'email' } keys %expected;
-is(join(' ', grep { $expected{$_}{status} ne 'sent' } keys %expected), '', 'each is sent');
+is(join(' ', map { "$_ ($expected{$_}{status})" } grep { $expected{$_}{status} ne 'sent' } keys %expected), '', 'each is sent');
 is(join(' ', grep { !$mails{$_} } @email), '', 'what is sent has arrived');
 is(join(' ', grep { !$expected{$_} } keys %mails), '', 'what has arrived is sent');
 is(join(' ', grep { $expected{$_}{delivery} eq 'at_most_once' && @{ $mails{$_} } > 1 } @email), '', 'at_most_once: none arrived twice');
