@@ -11,7 +11,7 @@ pg::PackedReader read(Datum packed) { return {"latest orders", pg::view(packed)}
 
 constexpr uint8 kLarge = 0x80;
 
-size_t room_for(const PackedOrder& order) { return 2 * pg::kLongestNumber + order.id.size() + 1 + sizeof order.amount.units; }
+size_t room_for(const PackedOrder& order) { return 4 * pg::kLongestNumber + order.id.size() + 1; }
 
 void put_amount(pg::PackedWriter& bytes, rules::Decimal amount) {
     int64 unit = rules::Decimal::unit_of(amount.digits);
@@ -20,7 +20,8 @@ void put_amount(pg::PackedWriter& bytes, rules::Decimal amount) {
         bytes.number(pg::zigzag(static_cast<int64>(amount.units) / unit));
     } else {
         bytes.byte(amount.digits | kLarge);
-        bytes.bytes({reinterpret_cast<const char*>(&amount.units), sizeof amount.units});
+        bytes.number(static_cast<uint64>(amount.units));
+        bytes.number(pg::zigzag(static_cast<int64>(amount.units >> 64)));
     }
 }
 
@@ -30,7 +31,8 @@ rules::Decimal take_amount(pg::PackedReader& reader) {
     amount.digits = digits & static_cast<uint8>(~kLarge);
     if (amount.digits > rules::Decimal::kScale) reader.corrupted();
     if ((digits & kLarge) != 0) {
-        for (auto* byte = reinterpret_cast<unsigned char*>(&amount.units); byte != reinterpret_cast<unsigned char*>(&amount.units + 1); ++byte) *byte = reader.byte();
+        uint64 low = reader.number();
+        amount.units = static_cast<__int128>(pg::unzigzag(reader.number())) << 64 | low;
     } else {
         amount.units = static_cast<__int128>(pg::unzigzag(reader.number())) * rules::Decimal::unit_of(amount.digits);
     }

@@ -1,5 +1,5 @@
 // How the latest orders lie in the customer's row (pg/packed.hpp): how many there are, a byte; then of each the id, the instant and the
-// amount: how many decimals, a byte, and how many of the last of them, as a number, or where that is too large the units as they are in memory.
+// amount: how many decimals, a byte, and how many of the last of them, as a number, or where that is too large the units as two.
 #pragma once
 
 #include <string_view>

@@ -1,5 +1,6 @@
 // How lots of points lie in the customer's row (pg/packed.hpp): a number of lots and of names of rules, a byte each; the names; then the lots: which
-// of recent_orders and which name, a byte each, and as numbers of seven bits a byte the points, when they become active, when it was written and when they expire, each but the first two from that instant on.
+// of recent_orders and which name, a byte each, and as numbers of seven bits a byte the points, when they become active, when it was written and when they
+// expire, each but the first two from that instant on.
 #pragma once
 
 #include <string_view>
