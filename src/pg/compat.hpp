@@ -129,6 +129,10 @@ inline xl_seq_rec sequence_record(Relation sequence) {
 #endif
 }
 
+#if PG_VERSION_NUM < 160000
+#define LIFECYCLE_SERVER_EXTENDS_BY_ONE
+#endif
+
 // Parses a timestamptz without touching the catalogs, so that a setting can be read before there is a transaction.
 inline bool decode_datetime(char** field, int* ftype, int nf, int* dtype, struct pg_tm* tm, fsec_t* fsec, int* tz) {
 #if PG_VERSION_NUM >= 160000

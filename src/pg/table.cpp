@@ -1,9 +1,12 @@
 #include "pg/table.hpp"
 
+#include <algorithm>
+
 #include "pg/entries.hpp"
 #include "pg/finger.hpp"
 #include "pg/form.hpp"
 #include "pg/late_lock.hpp"
+#include "pg/room.hpp"
 
 namespace lifecycle::pg {
 
@@ -101,11 +104,10 @@ TupleTableSlot* make_waiting_slot(TableWriter* w) {
 
 constexpr size_t kRowsWorthSorting = 8;
 
-bool lie_in_order(const TableWriter* w) {
-    for (size_t k = 1; k < w->waiting; ++k) {
-        if (ItemPointerCompare(&w->slots[k - 1]->tts_tid, &w->slots[k]->tts_tid) > 0) return false;
-    }
-    return true;
+// Rows of the same key share an entry of an index as long as they lie in order; pages that were free are taken in any.
+void sort_by_place(std::span<TupleTableSlot*> slots) {
+    auto before = [](TupleTableSlot* a, TupleTableSlot* b) { return ItemPointerCompare(&a->tts_tid, &b->tts_tid) < 0; };
+    if (!std::is_sorted(slots.begin(), slots.end(), before)) std::sort(slots.begin(), slots.end(), before);
 }
 
 // A page of the index after the other; what is not so simple, such as a page that has to be split, is the server's to do.
@@ -114,7 +116,6 @@ void insert_by_page(TableWriter* w, Leaves& leaves, int i) {
     Array<ItemPointerData> tids;  // stay where they are
     entries.reserve(w->waiting);
     tids.reserve(w->waiting);
-    leaves.lists = leaves.lists && lie_in_order(w);
     for (size_t k = 0; k < w->waiting; ++k) {
         Datum values[INDEX_MAX_KEYS];
         bool nulls[INDEX_MAX_KEYS];
@@ -152,10 +153,21 @@ void insert_few(TableWriter* w, int i) {
     for (size_t k = 0; k < w->waiting; ++k) insert_index_entry(w, i, w->slots[k], true);
 }
 
+// Those that wait, on pages as full as they are to be.
+Size bytes_waiting(const TableWriter* w) {
+    Size bytes = 0;
+    for (size_t k = 0; k < w->waiting; ++k) {
+        bytes += MAXALIGN(reinterpret_cast<HeapTupleTableSlot*>(w->slots[k])->tuple->t_len) + sizeof(ItemIdData);
+    }
+    return bytes * 100 / static_cast<Size>(RelationGetFillFactor(w->relation, HEAP_DEFAULT_FILLFACTOR));
+}
+
 void flush(TableWriter* w) {
     if (w->waiting == 0) return;
     open_indexes(w);
+    if (w->waiting == kRowsPerFlush) make_room(w->relation, bytes_waiting(w));
     table_multi_insert(w->relation, w->slots.data, static_cast<int>(w->waiting), GetCurrentCommandId(true), 0, nullptr);
+    sort_by_place({w->slots.data, w->waiting});
     // One index after the other: the pages of each are met once, not again and again between those of the others.
     for (int i = 0; i < w->index_count; ++i) {
         if (w->waiting >= kRowsWorthSorting) {
