@@ -277,8 +277,14 @@ std::span<std::string_view> ids_in_result(uint64 rows) {
 
 namespace {
 
-// Reads the timers from a position on and locks their customers, passing over those that another session holds.
-void lock_from(Instant now, int limit, const Position& after, pg::Array<Due>* due, Position* last) {
+// So many customers one after the other are held by another session that is at work on a batch of them, as it seems.
+constexpr int kHeldInARow = 8;
+
+enum class Manner { thorough, hasty };
+
+// Reads the timers from a position on and locks their customers, passing over those that another session holds. In haste it passes over all that
+// the other session's batch may have, unseen: two that keep looking at each other's customers would be hardly faster than one. True: it has done so.
+bool lock_from(Instant now, int limit, const Position& after, Manner manner, pg::Array<Due>* due, Position* last) {
     Snapshot snapshot = RegisterSnapshot(pg::present());
     pg::TableWriter* timers = pg::open_writer(pg::table_oid(pg::Table::timer));
     pg::TableWriter* customers = pg::open_writer(pg::table_oid(pg::Table::customer));
@@ -286,9 +292,22 @@ void lock_from(Instant now, int limit, const Position& after, pg::Array<Due>* du
     pg::Finger finger = pg::point(customers, snapshot);
     pg::Queue queue = pg::open_queue(timers, snapshot, after.due, pg::to_datum(std::string_view{after.customer.data, after.customer.size}), now);
     pg::Queued timer;
+    bool hasted = false;
+    int held = 0, unseen = 0;
     while (due->size < static_cast<size_t>(limit) && pg::next_of(queue, &timer)) {
         CHECK_FOR_INTERRUPTS();
+        if (timer.held) continue;  // and so is the customer
+        if (unseen > 0) {
+            --unseen;
+            continue;
+        }
         HeapTuple row = pg::lock_unless_held(finger, timer.text);
+        held = row == nullptr ? held + 1 : 0;
+        if (held == kHeldInARow && manner == Manner::hasty) {
+            unseen = limit - kHeldInARow;
+            hasted = true;
+            held = 0;
+        }
         if (row == nullptr) continue;
         Due& d = due->push({});
         pg::deform_row(row, RelationGetDescr(customers->relation), d.row.values, d.row.nulls);
@@ -302,6 +321,7 @@ void lock_from(Instant now, int limit, const Position& after, pg::Array<Due>* du
     pg::close_writer(customers);
     pg::close_writer(timers);
     UnregisterSnapshot(snapshot);
+    return hasted;
 }
 
 // Sorted by customer; whose other timer has run out, too, is there once, with the one that the row speaks of.
@@ -323,8 +343,9 @@ std::span<Due> lock_due(Instant now, int limit, Position* after) {
     pg::Array<Due> due;  // large ones: they had better not be moved
     due.reserve(Min(static_cast<size_t>(limit), kUsualBatch));
     Position last;
-    lock_from(now, limit, *after, &due, &last);
-    if (due.empty() && after->due != rules::kBeginning) lock_from(now, limit, {}, &due, &last);  // what has become due before that place meanwhile
+    bool hasted = lock_from(now, limit, *after, Manner::hasty, &due, &last);
+    // What has become due before that place meanwhile, or was passed over unseen.
+    if (due.empty() && (hasted || after->due != rules::kBeginning)) lock_from(now, limit, {}, Manner::thorough, &due, &last);
     after->due = last.due;
     after->customer.clear();
     if (due.empty()) return {};

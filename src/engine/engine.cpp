@@ -22,6 +22,7 @@
 #include "pg/settings.hpp"
 #include "pg/statement.hpp"
 #include "pg/table.hpp"
+#include "pg/transaction.hpp"
 #include "scenario/enrolments.hpp"
 #include "segment/membership.hpp"
 
@@ -226,6 +227,9 @@ void bring_up_to_date(std::span<const std::string_view> customers, Options optio
     run_stages(batch);
 }
 
+// From here on the log of a batch is worth a wake-up of the process that writes it.
+constexpr size_t kLargeBatch = 100;
+
 int64 work_off_some(int limit, customer::Position* after) {
     Instant now = pg::now();
     auto due = customer::lock_due(now, limit, after);
@@ -235,6 +239,7 @@ int64 work_off_some(int limit, customer::Position* after) {
     for (const customer::Due& d : due) new (&made.data[made.size++]) Change(make_change(d.customer, {}, now, {}));
     Batch batch = made.span();
     run_stages(batch, customer::load(batch, due));
+    if (due.size() >= kLargeBatch) pg::have_log_written();
     return static_cast<int64>(due.size());
 }
 

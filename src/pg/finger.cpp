@@ -196,7 +196,7 @@ HeapTuple lock_unless_held(Finger& f, Datum key) {
 
 Queue open_queue(TableWriter* table, Snapshot snapshot, TimestampTz after, Datum after_text, TimestampTz until) {
     Relation index = primary_key_of(table);
-    Queue queue{begin_index_scan(table->relation, index, snapshot, 2), table_slot_create(table->relation, nullptr)};
+    Queue queue{begin_index_scan(table->relation, index, snapshot, 2), table_slot_create(table->relation, nullptr), {}};
     // (instant, text) > (after, after_text) is one condition, a row comparison, so that the scan begins there.
     auto* members = static_cast<ScanKey>(palloc0(2 * sizeof(ScanKeyData)));
     ScanKeyEntryInitialize(&members[0], SK_ROW_MEMBER, 1, BTGreaterStrategyNumber, InvalidOid, InvalidOid, F_TIMESTAMPTZ_CMP, TimestampTzGetDatum(after));
@@ -214,7 +214,11 @@ Queue open_queue(TableWriter* table, Snapshot snapshot, TimestampTz after, Datum
 bool next_of(Queue& queue, Queued* queued) {
     if (!index_getnext_slot(queue.scan, ForwardScanDirection, queue.slot)) return false;
     slot_getallattrs(queue.slot);
-    *queued = {DatumGetTimestampTz(queue.slot->tts_values[0]), queue.slot->tts_values[1], queue.slot->tts_tid};
+    auto* row = reinterpret_cast<BufferHeapTupleTableSlot*>(queue.slot);
+    LockBuffer(row->buffer, BUFFER_LOCK_SHARE);
+    bool held = is_held(row->base.tuple, &queue.holder);
+    LockBuffer(row->buffer, BUFFER_LOCK_UNLOCK);
+    *queued = {DatumGetTimestampTz(queue.slot->tts_values[0]), queue.slot->tts_values[1], queue.slot->tts_tid, held};
     return true;
 }
 

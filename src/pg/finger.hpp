@@ -39,6 +39,7 @@ HeapTuple lock_unless_held(Finger& finger, Datum key);
 struct Queue {
     IndexScanDesc scan;
     TupleTableSlot* slot;
+    Holder holder;
 };
 
 Queue open_queue(TableWriter* table, Snapshot snapshot, TimestampTz after, Datum after_text, TimestampTz until);
@@ -46,6 +47,7 @@ struct Queued {
     TimestampTz at;
     Datum text;  // good until the next one is asked for
     ItemPointerData tid;
+    bool held;  // somebody else is at it, most likely taking it off
 };
 bool next_of(Queue& queue, Queued* queued);
 void close_queue(Queue& queue);

@@ -75,6 +75,8 @@ void notify_at_commit(const char* channel, std::string_view payload) {
     register_callbacks();
 }
 
+void have_log_written() { XLogSetAsyncXactLSN(GetXLogInsertRecPtr()); }
+
 bool has_many_subtransactions() {
     return MyProc->subxidStatus.overflowed || MyProc->subxidStatus.count >= kManySubtransactions;
 }

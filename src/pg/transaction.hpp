@@ -20,6 +20,10 @@ void at_transaction_end(const TransactionEnd& asked);
 // TRANSACTION: then nobody is told.
 void notify_at_commit(const char* channel, std::string_view payload = {});
 
+// Has the server's WAL writer write what has been logged so far, as at an asynchronous commit. A transaction that logs faster than the WAL writer looks
+// in fills the buffers of the log; then it writes them itself, and all others wait.
+void have_log_written();
+
 // Whether the transaction has so many subtransactions with an id that soon other sessions would have to look them up one by one.
 bool has_many_subtransactions();
 
