@@ -46,6 +46,9 @@ timed() {  # before it, statement
 	SQL
 }
 
+# What has been written so far reaches the disk before something is measured, not meanwhile.
+settle() { sql -d run -c CHECKPOINT; sync; }
+
 placed="-c lifecycle.clock=2030-06-01T12:00Z"
 due="SET lifecycle.clock = '2030-06-02 12:00+00'"
 
@@ -54,7 +57,8 @@ wait_for_step() {
     local n
     fresh "$STEPS" 0 enrols "$placed"
     PGOPTIONS="$placed" sql -d run -c "INSERT INTO orders (customer_id, amount, placed_at) SELECT n, 20, lifecycle.now() FROM generate_series(1, $STEPS) AS n"
-    sql -d run -c "VACUUM ANALYZE" -c CHECKPOINT
+    sql -d run -c "VACUUM ANALYZE"
+    settle
     n=$(sql -d run -c "SELECT count(*) FROM lifecycle.timer WHERE due_at <= '2030-06-02 12:00+00'")
     [ "$n" = "$STEPS" ] || die "$n steps are due, not $STEPS"
 }
@@ -79,10 +83,12 @@ steps() {
     wait_for_step
     timed "$due" "SELECT lifecycle.tick()" >>"$work/tick"
     enqueued
-    sql -d run -c "CREATE TABLE messages AS SELECT * FROM lifecycle.outbox ORDER BY message_id" -c "TRUNCATE lifecycle.outbox" -c CHECKPOINT
+    sql -d run -c "CREATE TABLE messages AS SELECT * FROM lifecycle.outbox ORDER BY message_id" -c "TRUNCATE lifecycle.outbox"
+    settle
     timed "SELECT count(*) FROM messages" "INSERT INTO lifecycle.outbox SELECT * FROM messages" >>"$work/insert"
     sql -d run -c "CREATE TABLE others AS SELECT * FROM messages ORDER BY message_id OFFSET $half" \
-        -c "DELETE FROM messages WHERE message_id IN (SELECT message_id FROM others)" -c "VACUUM messages" -c "TRUNCATE lifecycle.outbox" -c CHECKPOINT
+        -c "DELETE FROM messages WHERE message_id IN (SELECT message_id FROM others)" -c "VACUUM messages" -c "TRUNCATE lifecycle.outbox"
+    settle
     together "SELECT count(*) FROM messages" "INSERT INTO lifecycle.outbox SELECT * FROM messages" "INSERT INTO lifecycle.outbox SELECT * FROM others" >>"$work/insert_two"
     wait_for_step
     together "$due" "SELECT lifecycle.tick()" "SELECT lifecycle.tick()" >>"$work/two"
@@ -92,7 +98,8 @@ steps() {
 # Customers who ordered lately order again.
 single() {  # scenario
     fresh "$CUSTOMERS" 3 "$1" ""
-    sql -d run -c "VACUUM ANALYZE" -c CHECKPOINT
+    sql -d run -c "VACUUM ANALYZE"
+    settle
     pgbench -n -M prepared -c "$CLIENTS" -j 2 -D customers="$CUSTOMERS" -f "$here/single.sql" -T 1 run >/dev/null 2>&1
     pgbench -n -M prepared -c "$CLIENTS" -j 2 -D customers="$CUSTOMERS" -f "$here/single.sql" -T "$DURATION" run 2>/dev/null |
         sed -n 's/^tps = \([0-9.]*\).*/\1/p' >>"$work/single.$1"
