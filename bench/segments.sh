@@ -81,7 +81,7 @@ read_all="SET enable_indexscan = off; SET enable_bitmapscan = off;
     SELECT count(*) FROM (SELECT FROM lifecycle.segment_member ORDER BY segment OFFSET 0) AS x; RESET ALL"
 
 # Seconds of the ticks from one instant to another, in one session, each just after a checkpoint: else the ticks before have paid for the images of the
-# pages that it meets, and the more of them the fewer customers there are.
+# pages that it meets, and the more of them the fewer customers there are. What was written before reaches the disk before a tick, not meanwhile.
 ticks() {  # first, last, before them
     local n
     { echo "SET max_parallel_workers_per_gather = 0; $3;"
@@ -89,6 +89,7 @@ ticks() {  # first, last, before them
           cat <<-SQL
 		SET lifecycle.clock = '2030-06-01 $((12 + n)):00+00';
 		CHECKPOINT;
+		\! sync
 		SELECT clock_timestamp() AS begun \gset
 		SELECT lifecycle.tick();
 		SELECT 'took ' || extract(epoch FROM clock_timestamp() - :'begun'::timestamptz);

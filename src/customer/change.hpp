@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "customer/kinds.hpp"
+#include "pg/table.hpp"
 #include "rules/purchases.hpp"
 
 namespace lifecycle {
@@ -150,6 +151,12 @@ enum class Path : uint8 {
     looked_back,  // it lies before: only the present state, and since when, is worked out
 };
 
+// What the batches of a large statement write together.
+struct Gathered {
+    pg::TableWriter* timers;
+    pg::TableWriter* members;
+};
+
 struct Change {
     std::string_view customer_id;
     std::span<Fact> facts;
@@ -186,6 +193,7 @@ struct Change {
     std::string_view paid_order;  // recount: it was this order that points have paid
     bool silent;                  // backfill or recomputation: what is found now did not happen now
     Instant news_from;            // silent only up to here: a changed definition holds from then on, and what time has brought since is news
+    const Gathered* gathered;     // nullptr: the batch writes all by itself
 };
 
 inline bool takes_over(const Change& change) { return change.existed && change.news_from < change.now; }

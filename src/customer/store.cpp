@@ -219,14 +219,14 @@ struct Timers {
         if (rows == nullptr) rows = pg::open_writer(pg::table_oid(pg::Table::timer));
     }
 
-    void write() {
-        if (!fresh.empty()) open();
+    void write(const Gathered* gathered) {
+        if (!fresh.empty() && gathered == nullptr) open();
         // In the order of their index, which is walked once instead of here and there.
         std::sort(fresh.begin(), fresh.end(), [](const Fresh& a, const Fresh& b) { return a.due != b.due ? a.due < b.due : a.n < b.n; });
         for (const Fresh& timer : fresh) {
             Datum values[] = {TimestampTzGetDatum(timer.due), timer.customer};
             bool nulls[] = {false, false};
-            pg::insert(rows, values, nulls);
+            pg::insert(gathered == nullptr ? rows : gathered->timers, values, nulls);
         }
         if (rows != nullptr) pg::close_writer(rows);
         if (earliest != rules::kNever) pg::wake_worker_at_commit(earliest);
@@ -250,7 +250,7 @@ void store(Batch batch, pg::TableWriter* rows) {
     }
     pg::close_writer(rows);
     pg::fault_point("customer.timers");
-    timers.write();
+    timers.write(batch[0].gathered);
     pg::written();
     // Only now: to create one who is being merged or erased means to wait for that.
     if (!created.empty()) {

@@ -97,6 +97,7 @@ Change make_change(std::string_view customer, std::span<Fact> facts, Instant now
     change.replay = options.replay;
     change.recount = options.recount;
     change.paid_order = options.paid_order;
+    change.gathered = options.gathered;
     change.next_flip = rules::kNever;
     change.tier_due = rules::kNever;
     change.corrected_from = rules::kNever;
@@ -187,11 +188,34 @@ Batch next_batch(std::span<const Fact> facts, std::span<const ByCustomer> keys, 
 
 }  // namespace
 
+namespace {
+
+Gathered gather() {
+    constexpr AttrNumber kTimerDueAt = 1, kMemberEnteredAt = 3;
+    return {pg::open_gatherer(pg::table_oid(pg::Table::timer), kTimerDueAt), pg::open_gatherer(pg::table_oid(pg::Table::segment_member), kMemberEnteredAt)};
+}
+
+void write(const Gathered& gathered) {
+    pg::as_owner([&] {
+        pg::close_writer(gathered.timers);
+        pg::close_writer(gathered.members);
+        pg::written();
+    });
+}
+
+}  // namespace
+
 void take_in(std::span<const Fact> said, Options options) {
     auto facts = customer::assign_owners(customer::follow_merged(said));
     auto keys = sorted_by_customer(facts);
     size_t next = 0;
-    if (facts.size() > kCustomersPerBatch) keep_memory_between_batches();
+    bool many = facts.size() > kCustomersPerBatch;
+    Gathered gathered{};
+    if (many) {
+        keep_memory_between_batches();
+        gathered = gather();
+        options.gathered = &gathered;
+    }
     while (next < facts.size()) {
         pg::as_owner([&] {
             pg::open_spi();
@@ -200,6 +224,7 @@ void take_in(std::span<const Fact> said, Options options) {
         });
         CHECK_FOR_INTERRUPTS();
     }
+    if (many) write(gathered);
 }
 
 void lock_customers(std::span<const Fact> facts) {
@@ -299,8 +324,8 @@ bool is_up_to_date(const Change& change) {
 
 }  // namespace
 
-std::span<const std::string_view> replay_next(std::string_view after, int limit, Anew anew, Instant news_from) {
-    Options options{.silent = true, .replay = true, .news_from = news_from};
+std::span<const std::string_view> replay_next(std::string_view after, int limit, Anew anew, Instant news_from, const Gathered* gathered) {
+    Options options{.silent = true, .replay = true, .news_from = news_from, .gathered = gathered};
     if (anew == Anew::everything || segment::read_loyalty()) {
         auto some = customer::some_customers(after, limit);
         bring_up_to_date(some, options);
@@ -329,10 +354,11 @@ void replay_everybody(Anew anew) {
     bool more = true;
     MemoryContext caller = CurrentMemoryContext;
     pg::Array<char> after;
+    Gathered gathered = gather();
     while (more) {
         pg::as_owner([&] {
             pg::open_spi();
-            auto some = replay_next({after.data, after.size}, kCustomersPerReplay, anew, rules::kNever);
+            auto some = replay_next({after.data, after.size}, kCustomersPerReplay, anew, rules::kNever, &gathered);
             more = !some.empty();
             if (more) {
                 MemoryContext inner = MemoryContextSwitchTo(caller);
@@ -344,6 +370,7 @@ void replay_everybody(Anew anew) {
         });
         CHECK_FOR_INTERRUPTS();
     }
+    write(gathered);
 }
 
 }  // namespace lifecycle::engine

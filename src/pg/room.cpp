@@ -8,8 +8,9 @@ namespace lifecycle::pg {
 
 namespace {
 
+// Beyond what is needed now a quarter of what there is, but not much.
+constexpr BlockNumber kPart = 4;
 constexpr BlockNumber kMostPages = 128;  // one megabyte
-constexpr BlockNumber kPart = 4;         // beyond what is needed now, a quarter of what there is
 
 // False: the pages are for the server to add.
 bool reserve(Relation table, BlockNumber first, BlockNumber count) {
@@ -41,7 +42,7 @@ void add_pages(Relation table, BlockNumber needed) {
     BlockNumber first = RelationGetNumberOfBlocks(table);
     // The server makes the files, each with its first page.
     if (first > 0 && first % RELSEG_SIZE == 0) return;
-    BlockNumber count = Min(Max(needed, first / kPart), kMostPages);
+    BlockNumber count = Max(needed, Min(first / kPart, kMostPages));
     count = Min(count, RELSEG_SIZE - first % RELSEG_SIZE);
     if (!reserve(table, first, count)) return;
     for (BlockNumber block = first; block < first + count; ++block) RecordPageWithFreeSpace(table, block, add_page(table, block));

@@ -14,6 +14,7 @@ namespace {
 
 // Enough to fill pages at one go; each of them keeps a slot, which has to be made and dropped.
 constexpr size_t kRowsPerFlush = 250;
+constexpr size_t kRowsGathered = 32768;
 
 // A partial index may leave out rows whose first key is NULL, and no others.
 bool leaves_out_null_only(const IndexInfo* info) {
@@ -153,6 +154,23 @@ void insert_few(TableWriter* w, int i) {
     for (size_t k = 0; k < w->waiting; ++k) insert_index_entry(w, i, w->slots[k], true);
 }
 
+void sort_by_instant(TableWriter* w) {
+    struct Waiting {
+        TimestampTz at;
+        size_t n;
+        TupleTableSlot* slot;
+    };
+    Array<Waiting> rows;
+    rows.reserve(w->waiting);
+    for (size_t k = 0; k < w->waiting; ++k) {
+        bool null;
+        rows.push({DatumGetTimestampTz(slot_getattr(w->slots[k], w->gathered_by, &null)), k, w->slots[k]});
+    }
+    std::sort(rows.begin(), rows.end(), [](const Waiting& a, const Waiting& b) { return a.at != b.at ? a.at < b.at : a.n < b.n; });
+    for (size_t k = 0; k < w->waiting; ++k) w->slots[k] = rows[k].slot;
+    pfree(rows.data);
+}
+
 // Those that wait, on pages as full as they are to be.
 Size bytes_waiting(const TableWriter* w) {
     Size bytes = 0;
@@ -165,7 +183,8 @@ Size bytes_waiting(const TableWriter* w) {
 void flush(TableWriter* w) {
     if (w->waiting == 0) return;
     open_indexes(w);
-    if (w->waiting == kRowsPerFlush) make_room(w->relation, bytes_waiting(w));
+    if (w->gathered_by != 0) sort_by_instant(w);
+    if (w->waiting >= kRowsPerFlush) make_room(w->relation, bytes_waiting(w));
     table_multi_insert(w->relation, w->slots.data, static_cast<int>(w->waiting), GetCurrentCommandId(true), 0, nullptr);
     sort_by_place({w->slots.data, w->waiting});
     // One index after the other: the pages of each are met once, not again and again between those of the others.
@@ -225,6 +244,13 @@ TableWriter* open_writer(Oid table) {
     lock_what_was_read();
     auto* w = static_cast<TableWriter*>(palloc0(sizeof(TableWriter)));
     w->relation = table_open(table, RowExclusiveLock);
+    w->memory = CurrentMemoryContext;
+    return w;
+}
+
+TableWriter* open_gatherer(Oid table, AttrNumber instant) {
+    TableWriter* w = open_writer(table);
+    w->gathered_by = instant;
     return w;
 }
 
@@ -239,10 +265,11 @@ void close_writer(TableWriter* w) {
 }
 
 void insert(TableWriter* w, const Datum* values, const bool* nulls) {
-    if (w->waiting == w->slots.size)
-        w->slots.push(make_waiting_slot(w));
+    MemoryContext caller = MemoryContextSwitchTo(w->memory);
+    if (w->waiting == w->slots.size) w->slots.push(make_waiting_slot(w));
     form_into(w->slots[w->waiting++], values, nulls);
-    if (w->waiting == kRowsPerFlush) flush(w);
+    if (w->waiting == (w->gathered_by == 0 ? kRowsPerFlush : kRowsGathered)) flush(w);
+    MemoryContextSwitchTo(caller);
 }
 
 void update(TableWriter* w, ItemPointer tid, const Datum* values, const bool* nulls) {

@@ -18,6 +18,8 @@ struct TableWriter {
     int index_count;
     Array<TupleTableSlot*> slots;  // rows waiting for the next flush
     size_t waiting;
+    MemoryContext memory;          // which they are in
+    AttrNumber gathered_by;        // 0: they are written as they come
     TupleTableSlot* found;
 };
 
@@ -28,6 +30,9 @@ bool is_empty(Oid table);  // has never had a row, or none since TRUNCATE
 bool is_plain(Oid table, int columns, int checks);
 
 TableWriter* open_writer(Oid table);
+// One that gathers many rows before it writes them, and puts them in the order of a column, an instant: whoever looks for those of some instant later
+// finds them on few pages. It may stay open from batch to batch; nobody finds the rows until it is closed.
+TableWriter* open_gatherer(Oid table, AttrNumber instant);
 void close_writer(TableWriter* writer);  // flushes
 
 // The values are copied; the row is written at the latest when the writer is closed.

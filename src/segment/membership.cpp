@@ -167,7 +167,7 @@ void write_deltas(const Segments& all, const Writes& writes) {
     if (deltas != nullptr) pg::close_writer(deltas);
 }
 
-void write_members(const Segments& all, Writes& writes) {
+void write_members(const Segments& all, Writes& writes, const Gathered* gathered) {
     pg::TableWriter* members = pg::open_writer(pg::table_oid(pg::Table::segment_member));
     for (const Writes::Move& move : writes.left) {
         Datum key[] = {all.list[move.segment].name, move.customer};
@@ -183,15 +183,15 @@ void write_members(const Segments& all, Writes& writes) {
     for (const Writes::Move* move : sorted) {
         Datum values[] = {all.list[move->segment].name, move->customer, TimestampTzGetDatum(move->at)};
         bool nulls[] = {false, false, false};
-        pg::insert(members, values, nulls);
+        pg::insert(gathered == nullptr ? members : gathered->members, values, nulls);
     }
     pg::close_writer(members);
 }
 
-void write(const Segments& all, Writes& writes, Instant now) {
+void write(const Segments& all, Writes& writes, Instant now, const Gathered* gathered) {
     if (!writes.left.empty() || !writes.entered.empty()) {
         write_deltas(all, writes);
-        write_members(all, writes);
+        write_members(all, writes, gathered);
     }
     if (!writes.unbroken_customers.empty() && !pg::is_empty(pg::table_oid(pg::Table::segment_past))) {
         Datum args[] = {pg::text_array(writes.unbroken_customers.span()), pg::text_array(writes.unbroken_segments.span()),
@@ -301,7 +301,7 @@ void classify(Batch batch) {
         next = Min(next, change.after.instant(kLoyaltyDueAt, rules::kNever));
         change.after.set_instant(kNextChangeAt, next);
     }
-    write(all, writes, batch.empty() ? 0 : batch[0].now);
+    if (!batch.empty()) write(all, writes, batch[0].now, batch[0].gathered);
 }
 
 void tidy() { fold_deltas.run(); }
