@@ -168,7 +168,6 @@ void sort_by_instant(TableWriter* w) {
     }
     std::sort(rows.begin(), rows.end(), [](const Waiting& a, const Waiting& b) { return a.at != b.at ? a.at < b.at : a.n < b.n; });
     for (size_t k = 0; k < w->waiting; ++k) w->slots[k] = rows[k].slot;
-    pfree(rows.data);
 }
 
 // Those that wait, on pages as full as they are to be.
@@ -180,13 +179,30 @@ Size bytes_waiting(const TableWriter* w) {
     return bytes * 100 / static_cast<Size>(RelationGetFillFactor(w->relation, HEAP_DEFAULT_FILLFACTOR));
 }
 
+void place(TableWriter* w) {
+    table_multi_insert(w->relation, w->slots.data, static_cast<int>(w->waiting), GetCurrentCommandId(true), 0, nullptr);
+    sort_by_place({w->slots.data, w->waiting});
+}
+
+// What the server allocates for them is not left to a writer that lasts.
+void place_many(TableWriter* w) {
+    MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext, "rows", ALLOCSET_DEFAULT_SIZES);
+    MemoryContext caller = MemoryContextSwitchTo(scratch);
+    if (w->gathered_by != 0) sort_by_instant(w);
+    make_room(w->relation, bytes_waiting(w));
+    place(w);
+    MemoryContextSwitchTo(caller);
+    MemoryContextDelete(scratch);
+}
+
 void flush(TableWriter* w) {
     if (w->waiting == 0) return;
     open_indexes(w);
-    if (w->gathered_by != 0) sort_by_instant(w);
-    if (w->waiting >= kRowsPerFlush) make_room(w->relation, bytes_waiting(w));
-    table_multi_insert(w->relation, w->slots.data, static_cast<int>(w->waiting), GetCurrentCommandId(true), 0, nullptr);
-    sort_by_place({w->slots.data, w->waiting});
+    if (w->waiting >= kRowsPerFlush) {
+        place_many(w);
+    } else {
+        place(w);
+    }
     // One index after the other: the pages of each are met once, not again and again between those of the others.
     for (int i = 0; i < w->index_count; ++i) {
         if (w->waiting >= kRowsWorthSorting) {
