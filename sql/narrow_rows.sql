@@ -59,6 +59,11 @@ SELECT * FROM lifecycle.unpack_orders('\x010100000000');
 SELECT * FROM lifecycle.unpack_memberships('\x02');
 SELECT * FROM lifecycle.unpack_lots('\x0101');
 SELECT * FROM lifecycle.unpack_lots('\x010101ff010000000000');
+SELECT * FROM lifecycle.unpack_ways('\x04');
+SELECT * FROM lifecycle.unpack_ways('\x0001ff016100000000');
+SELECT * FROM lifecycle.unpack_ways('\x000161016100');
+SELECT * FROM lifecycle.unpack_ways('\x0301610162000000000000');
+SELECT count(*) FROM lifecycle.unpack_ways('');
 SELECT count(*) FROM lifecycle.unpack_memberships('');
 
 -- Where nothing earns points, the row does not say that none were earned.

@@ -51,7 +51,7 @@ enum Column : int {
     kRecentSource, kRecentOrders, kHasLog, kTouchedAt, kLoyaltyDueAt, kTierValidUntil, kTierMissing,
     kLaterTimerAt,
     kLotNumber, kLots, kPackedLots, kPointsSeen,
-    kWay, kAnchorsSeen,
+    kWays, kAnchorsSeen,
     kColumns
 };
 inline constexpr int kDocumentedColumns = kMemberships;

@@ -34,18 +34,6 @@ COMMENT ON COLUMN lifecycle.exchange_rate.currency IS 'ISO 4217 code';
 COMMENT ON COLUMN lifecycle.exchange_rate.valid_from IS 'The first day, in the shop''s zone, on which the rate holds; it does until the next';
 COMMENT ON COLUMN lifecycle.exchange_rate.rate IS 'What one unit of the currency is worth in shop.currency';
 
-CREATE TYPE lifecycle.way AS (
-    scenario      text,
-    anchor        text,
-    anchor_at     timestamptz,
-    version       int4,
-    last_position int4,
-    last_at       timestamptz,
-    next_due_at   timestamptz,
-    enrolled_at   timestamptz
-);
-COMMENT ON TYPE lifecycle.way IS 'Internal: an open enrolment in its customer''s row';
-
 -- fillfactor leaves room for heap-only updates: an order changes no indexed column, nor does a step; and a campaign reaches all rows of a page at once.
 CREATE TABLE lifecycle.customer (
     customer_id         text COLLATE "C" NOT NULL,
@@ -105,7 +93,7 @@ CREATE TABLE lifecycle.customer (
     lots                bytea,
     packed_lots         boolean,
     points_seen         bytea,
-    way                 lifecycle.way,
+    ways                bytea,
     anchors_seen        bytea,
     CONSTRAINT customer_pkey PRIMARY KEY (customer_id)
 ) USING heap WITH (fillfactor = 50);
@@ -167,7 +155,7 @@ COMMENT ON COLUMN lifecycle.customer.lot_number IS 'Internal: of the lots of poi
 COMMENT ON COLUMN lifecycle.customer.lots IS 'Internal: those lots, as unpack_lots() reads them';
 COMMENT ON COLUMN lifecycle.customer.packed_lots IS 'Internal: more such lots lie in lifecycle.points_run';
 COMMENT ON COLUMN lifecycle.customer.points_seen IS 'Internal: a Bloom filter of all references that entries of points have; NULL: not known';
-COMMENT ON COLUMN lifecycle.customer.way IS 'Internal: the enrolment that is kept here while it is open; read lifecycle.enrolment';
+COMMENT ON COLUMN lifecycle.customer.ways IS 'Internal: enrolments that are kept here while they are open, as unpack_ways() reads them; read lifecycle.enrolment';
 COMMENT ON COLUMN lifecycle.customer.anchors_seen IS 'Internal: a Bloom filter of the anchors that enrolments of the customer have ever had; NULL: there was none; empty: not known';
 COMMENT ON COLUMN lifecycle.customer.loyalty_due_at IS 'Internal: no earlier than this will time change points or tier';
 
@@ -205,6 +193,12 @@ CREATE FUNCTION lifecycle.unpack_memberships(memberships bytea)
     LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE ROWS 4
     AS 'MODULE_PATHNAME', 'lifecycle_unpack_memberships';
 COMMENT ON FUNCTION lifecycle.unpack_memberships(bytea) IS 'Internal: the segments that a customer''s row says the customer is in, by number, and since when';
+
+CREATE FUNCTION lifecycle.unpack_ways(ways bytea)
+    RETURNS TABLE (scenario text, anchor text, anchor_at timestamptz, version int4, last_position int4, last_at timestamptz, next_due_at timestamptz, enrolled_at timestamptz)
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE ROWS 2
+    AS 'MODULE_PATHNAME', 'lifecycle_unpack_ways';
+COMMENT ON FUNCTION lifecycle.unpack_ways(bytea) IS 'Internal: the open enrolments that wait in a customer''s row';
 
 CREATE FUNCTION lifecycle.unpack_orders(orders bytea)
     RETURNS TABLE (nth int4, id text, at timestamptz, amount numeric)

@@ -12,7 +12,7 @@ DECLARE
     -- too early, which is harmless. Members are found by segment and customer,
     -- as their index has it.
     read_state constant text := $state$
-        SELECT jsonb_object_agg(c.customer_id, to_jsonb(c) - '{as_of,timer_at,later_timer_at,recent_source,recent_orders,lot_number,lots,packed_lots,points_seen,way,anchors_seen,memberships,next_change_at,next_fact_at,loyalty_due_at,points,enrolment_due_at,open_enrolments}'::text[]
+        SELECT jsonb_object_agg(c.customer_id, to_jsonb(c) - '{as_of,timer_at,later_timer_at,recent_source,recent_orders,lot_number,lots,packed_lots,points_seen,ways,anchors_seen,memberships,next_change_at,next_fact_at,loyalty_due_at,points,enrolment_due_at,open_enrolments}'::text[]
                    || jsonb_build_object(
                        'segments', m.segments,
                        'tier history', (SELECT jsonb_agg(to_jsonb(h) - 'customer_id' ORDER BY h.entered_at) FROM lifecycle.tier_history AS h WHERE h.customer_id = c.customer_id),

@@ -18,4 +18,4 @@ $$;
 -- Rights are granted one by one, never to everybody.
 REVOKE ALL ON ALL ROUTINES IN SCHEMA lifecycle FROM PUBLIC;
 -- But for these, which tell nothing that is not in their argument: views call them with the rights of whoever reads, who may have been given the view only.
-GRANT EXECUTE ON FUNCTION lifecycle.unpack_orders(bytea), lifecycle.unpack_lots(bytea), lifecycle.unpack_memberships(bytea) TO PUBLIC;
+GRANT EXECUTE ON FUNCTION lifecycle.unpack_orders(bytea), lifecycle.unpack_lots(bytea), lifecycle.unpack_memberships(bytea), lifecycle.unpack_ways(bytea) TO PUBLIC;

@@ -166,9 +166,8 @@ void load_open(Work& work, Batch batch) {
     size_t loaded = work.enrolments.size;
     for (Change& change : batch) {
         if (!concerns_open_enrolments(change)) continue;
-        bool has_way = !change.before.nulls[kWay];
-        if (has_way) work.enrolments.push(way_of(change));
-        if (DatumGetInt32(change.before.values[kOpenEnrolments]) > (has_way ? 1 : 0)) customers.push(change.after.values[kCustomerId]);
+        size_t in_row = load_ways(work, change);
+        if (static_cast<size_t>(DatumGetInt32(change.before.values[kOpenEnrolments])) > in_row) customers.push(change.after.values[kCustomerId]);
     }
     load_settled(work, batch, customers.span());
     if (work.enrolments.size == loaded) return;

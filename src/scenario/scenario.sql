@@ -330,8 +330,8 @@ BEGIN
         -- Whoever has read an enrolment to write it is waited for: its row must not change in between. Customers first, as everybody else: no row of
         -- theirs can be locked then by somebody who waits for the other table.
         LOCK TABLE lifecycle.customer, lifecycle.enrolment_settled IN SHARE ROW EXCLUSIVE MODE;
+        PERFORM lifecycle.settle_ways(ARRAY(SELECT e.customer_id FROM lifecycle.enrolment AS e WHERE e.scenario = OLD.name AND e.status = 'active'));
         UPDATE lifecycle.enrolment_settled SET scenario = NEW.name WHERE scenario = OLD.name;
-        UPDATE lifecycle.customer SET way.scenario = NEW.name WHERE (way).scenario = OLD.name;
         UPDATE lifecycle.enrolment_step SET scenario = NEW.name WHERE scenario = OLD.name;
         UPDATE lifecycle.outbox SET scenario = NEW.name WHERE scenario = OLD.name;
         UPDATE lifecycle.coupon AS c SET purpose = lifecycle.coupon_purpose(NEW.name, substr(c.purpose, length(lifecycle.coupon_purpose(OLD.name, '')) + 1))

@@ -1,7 +1,7 @@
 -- Enrolments: who is on the way through a scenario, and how each step was decided.
 
--- The first open enrolment of a customer is kept in the customer's row, which is written anyway by what starts it and by each of its steps; when
--- it ends, it moves here. lifecycle.enrolment shows all, wherever they are.
+-- Open enrolments are kept in their customer's row while there is room, which is written anyway by what starts one and by each of its steps; when
+-- one ends, it moves here. lifecycle.enrolment shows all, wherever they are.
 -- fillfactor: each step changes its enrolment, and no indexed column of it; a campaign reaches all rows of a page at once.
 CREATE TABLE lifecycle.enrolment_settled (
     customer_id   text COLLATE "C" NOT NULL,
@@ -25,9 +25,9 @@ COMMENT ON TABLE lifecycle.enrolment_settled IS 'Internal: enrolments that are n
 CREATE VIEW lifecycle.enrolment AS
     SELECT e.* FROM lifecycle.enrolment_settled AS e
     UNION ALL
-    SELECT c.customer_id, (c.way).scenario, (c.way).anchor, (c.way).anchor_at, (c.way).version, 'active', (c.way).last_position, (c.way).last_at,
-           (c.way).next_due_at, NULL, (c.way).enrolled_at, NULL, NULL
-      FROM lifecycle.customer AS c WHERE (c.way).scenario IS NOT NULL;
+    SELECT c.customer_id, w.scenario, w.anchor, w.anchor_at, w.version, 'active', w.last_position, w.last_at, w.next_due_at, NULL, w.enrolled_at, NULL, NULL
+      FROM lifecycle.customer AS c CROSS JOIN LATERAL lifecycle.unpack_ways(c.ways) AS w
+     WHERE c.ways IS NOT NULL;
 COMMENT ON VIEW lifecycle.enrolment IS 'Customers on their way through scenarios, and those who were';
 COMMENT ON COLUMN lifecycle.enrolment.customer_id IS 'The customer';
 COMMENT ON COLUMN lifecycle.enrolment.scenario IS 'The scenario';
@@ -47,12 +47,13 @@ CREATE FUNCTION lifecycle.settle_ways(customers text[]) RETURNS void
     LANGUAGE sql SET search_path = pg_catalog, pg_temp
     AS $$
     WITH kept AS (
-        SELECT c.customer_id, (c.way).* FROM lifecycle.customer AS c
-         WHERE c.customer_id = ANY (customers) AND (c.way).scenario IS NOT NULL ORDER BY c.customer_id FOR UPDATE),
+        SELECT c.customer_id, c.ways FROM lifecycle.customer AS c
+         WHERE c.customer_id = ANY (customers) AND c.ways IS NOT NULL ORDER BY c.customer_id FOR UPDATE),
     moved AS (
         INSERT INTO lifecycle.enrolment_settled (customer_id, scenario, anchor, anchor_at, version, last_position, last_at, next_due_at, enrolled_at)
-            SELECT k.* FROM kept AS k)
-    UPDATE lifecycle.customer AS c SET way = NULL FROM kept AS k WHERE c.customer_id = k.customer_id
+            SELECT k.customer_id, w.scenario, w.anchor, w.anchor_at, w.version, w.last_position, w.last_at, w.next_due_at, w.enrolled_at
+              FROM kept AS k CROSS JOIN LATERAL lifecycle.unpack_ways(k.ways) AS w)
+    UPDATE lifecycle.customer AS c SET ways = NULL FROM kept AS k WHERE c.customer_id = k.customer_id
 $$;
 COMMENT ON FUNCTION lifecycle.settle_ways(text[]) IS 'Internal: moves the enrolments that are kept in these customers'' rows to lifecycle.enrolment_settled';
 

@@ -103,11 +103,11 @@ Instant next_expiring(const Work& work, const Change& change);
 // Whether the enrolments that are looked at are all that the customer has open.
 bool concerns_open_enrolments(const Change& change);
 
-// Whether it is the one that is kept in the customer's row.
+// Whether it is one of those that are kept in the customer's row.
 bool is_on_way(const Row& row, const Enrolment& e);
-// The one that is: there is one.
-Enrolment way_of(Change& change);
-// Puts what has changed of it into the row, or a fresh one if there is room, and notes the anchors of those that begin.
+// All of these; how many they are.
+size_t load_ways(Work& work, Change& change);
+// Puts what has changed of them into the row, and fresh ones while there is room, and notes the anchors of those that begin.
 void keep_in_rows(Work& work);
 
 // What started the enrolment, without what tells one start from another.

@@ -159,7 +159,7 @@ is_none($node, 'shop', <<~SQL, 'no rights on any relation, function or the schem
 	UNION ALL
 	SELECT r.rolname, p.oid::regprocedure::text FROM pg_roles AS r, pg_proc AS p
 	 WHERE r.rolname IN ('clerk', 'till') AND p.pronamespace = 'lifecycle'::regnamespace AND has_function_privilege(r.oid, p.oid, 'EXECUTE')
-	   AND NOT (p.proname IN ('unpack_orders', 'unpack_lots', 'unpack_memberships') AND p.provolatile = 'i')
+	   AND NOT (p.proname IN ('unpack_orders', 'unpack_lots', 'unpack_memberships', 'unpack_ways') AND p.provolatile = 'i')
 	UNION ALL
 	SELECT r.rolname, 'schema' FROM pg_roles AS r
 	 WHERE r.rolname IN ('clerk', 'till') AND has_schema_privilege(r.oid, 'lifecycle', 'USAGE, CREATE')

@@ -212,7 +212,7 @@ CREATE FUNCTION oracle.contradictions(clock timestamptz) RETURNS TABLE (customer
     SELECT c.customer_id, 'enrolments', format('%s open in the row, %s of %s in all; anchors seen: %s', c.open_enrolments, e.open, e.enrolments, c.anchors_seen)
       FROM lifecycle.customer AS c
       LEFT JOIN (SELECT e.customer_id, count(*) AS enrolments, count(*) FILTER (WHERE e.status = 'active') AS open FROM lifecycle.enrolment AS e GROUP BY 1) AS e USING (customer_id)
-     WHERE c.open_enrolments <> coalesce(e.open, 0) OR (c.anchors_seen IS NULL AND e.enrolments > 0) OR ((c.way).scenario IS NOT NULL AND c.open_enrolments = 0)
+     WHERE c.open_enrolments <> coalesce(e.open, 0) OR (c.anchors_seen IS NULL AND e.enrolments > 0) OR (c.ways IS NOT NULL AND c.open_enrolments = 0)
     UNION ALL
     SELECT e.customer_id, 'enrolment kept twice', concat_ws(' ', e.scenario, e.anchor)
       FROM lifecycle.enrolment AS e GROUP BY e.customer_id, e.scenario, e.anchor HAVING count(*) > 1
