@@ -106,8 +106,8 @@ ALTER TABLE lifecycle.outbox DISABLE TRIGGER ALL;
 DROP TABLE lifecycle.customer;
 CREATE TABLE lifecycle.mine ();
 TRUNCATE lifecycle.outbox;
-INSERT INTO lifecycle.timer VALUES (now(), 'c1');
-DELETE FROM lifecycle.outbox_volume;
+SELECT key FROM lifecycle.secret;
+DELETE FROM lifecycle.secret;
 SELECT lifecycle.grant_admin('regress_nobody');
 RESET ROLE;
 
