@@ -108,6 +108,11 @@ INSERT INTO lifecycle.horoscope VALUES ('7', 'aries'), ('8', 'leo');
 SELECT key, CASE jsonb_typeof(value) WHEN 'array' THEN jsonb_array_length(value)::text ELSE value #>> '{}' END AS held FROM jsonb_each(lifecycle.export('7')) ORDER BY 1;
 SELECT lifecycle.export('guest-0815') = lifecycle.export('7') AS the_same_person, lifecycle.export('7') -> 'customer' -> 0 ->> 'email' AS email,
        lifecycle.export('7') -> 'event' -> 0 -> 'properties' AS answer, lifecycle.export('7')::text ~ '(?i)bob|kettle' AS of_others;
+-- In words and numbers, wherever it is kept: orders that are packed with the customer, or in the ledger.
+SELECT p ->> 'id' AS "order", p ->> 'amount' AS amount, p ->> 'at' AS at FROM jsonb_array_elements(lifecycle.export('7') -> 'purchase') AS p ORDER BY 1;
+SELECT (SELECT count(*) FROM lifecycle.purchase_ledger AS l WHERE l.customer_id IN ('7', '8')) > 0 AS ledger, (SELECT count(*) FROM lifecycle.customer AS c WHERE c.recent_orders IS NOT NULL) > 0 AS rows;
+SELECT e.id, count(DISTINCT o.id) AS orders, jsonb_array_length(lifecycle.export(e.id) -> 'purchase') AS exported, lifecycle.export(e.id)::text ~ '\\\\x' AS bytes
+  FROM unnest(ARRAY['7', '8']) AS e (id) LEFT JOIN lifecycle.purchase AS o ON o.customer_id = e.id GROUP BY 1 ORDER BY 1;
 SELECT lifecycle.export('nobody');
 SELECT place, count(*) FROM lifecycle.forget_check('7') GROUP BY 1 ORDER BY 1;
 CREATE TEMP TABLE others AS SELECT lifecycle.export('8') AS document;

@@ -10,17 +10,20 @@ DECLARE
     rows     jsonb;
 BEGIN
     FOR relation IN
-        -- Points and enrolments are shown as their views have them, wherever they are kept.
-        SELECT c.oid::regclass AS name, c.relname
+        -- Orders, points and enrolments are shown as their views have them, wherever they are kept: what is packed tells a person nothing, nor do
+        -- hashes and filters.
+        SELECT c.oid::regclass AS name, c.relname,
+               ARRAY(SELECT a.attname::text FROM pg_attribute AS a WHERE a.attrelid = c.oid AND a.atttypid = 'bytea'::regtype AND NOT a.attisdropped) AS bytes
           FROM lifecycle.personal_columns() AS p
-          JOIN pg_class AS c ON c.oid = CASE p.place WHEN 'lifecycle.points_lot_settled'::regclass THEN 'lifecycle.points_lot'::regclass
+          JOIN pg_class AS c ON c.oid = CASE p.place WHEN 'lifecycle.purchase_ledger'::regclass THEN 'lifecycle.purchase'::regclass
+                                                     WHEN 'lifecycle.points_lot_settled'::regclass THEN 'lifecycle.points_lot'::regclass
                                                      WHEN 'lifecycle.points_entry_settled'::regclass THEN 'lifecycle.points_entry'::regclass
                                                      WHEN 'lifecycle.enrolment_settled'::regclass THEN 'lifecycle.enrolment'::regclass
                                                      ELSE p.place END
          WHERE p.name = 'customer_id' AND p.place NOT IN ('lifecycle.timer'::regclass, 'lifecycle.points_run'::regclass)
     LOOP
-        EXECUTE format('SELECT jsonb_agg(jsonb_strip_nulls(to_jsonb(t)) ORDER BY to_jsonb(t)) FROM %s AS t WHERE t.customer_id = ANY ($1)', relation.name)
-           INTO rows USING ids;
+        EXECUTE format('SELECT jsonb_agg(jsonb_strip_nulls(to_jsonb(t) - $2) ORDER BY to_jsonb(t)) FROM %s AS t WHERE t.customer_id = ANY ($1)', relation.name)
+           INTO rows USING ids, relation.bytes;
         IF rows IS NOT NULL THEN
             document := document || jsonb_build_object(relation.relname, rows);
         END IF;
