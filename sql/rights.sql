@@ -72,6 +72,13 @@ SELECT count(*) FROM lifecycle.outbox;
 SELECT armed FROM lifecycle.status;
 SELECT topic, name FROM lifecycle.explain('c1@example.org') WHERE topic = 'message';
 SELECT reason FROM lifecycle.suppression;
+RESET ROLE;
+BEGIN;
+ALTER TABLE orders RENAME COLUMN total TO sum;
+SET LOCAL ROLE regress_reader;
+SELECT * FROM lifecycle.check_sources();
+ROLLBACK;
+SET ROLE regress_reader;
 -- and that is all.
 SELECT count(*) FROM lifecycle.claim();
 UPDATE lifecycle.outbox SET status = 'sent';
