@@ -118,7 +118,7 @@ INSERT INTO lifecycle.segment (name, predicate) VALUES ('buyers', 'order_count >
 INSERT INTO lifecycle.step (scenario, position, template) VALUES ('school', 1, 'x');
 UPDATE lifecycle.scenario SET exit_when = $$ in_segment('buyers') $$;
 SET client_min_messages = error;
-DELETE FROM lifecycle.segment;
+TRUNCATE lifecycle.segment;
 SELECT signs_up('hal');
 SELECT lifecycle.track('hal', 'order', '{"order": "h", "amount": 10}');
 SELECT order_count FROM lifecycle.customer WHERE customer_id = 'hal';

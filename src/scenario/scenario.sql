@@ -159,6 +159,10 @@ BEGIN
     PERFORM lifecycle.check_condition(NEW.entry_filter),
             lifecycle.check_condition(NEW.exit_when),
             lifecycle.check_condition(NEW.exclusion);
+    -- What a draft names may have gone meanwhile.
+    IF NEW.status <> 'draft' THEN
+        PERFORM lifecycle.check_condition(s.condition) FROM lifecycle.step AS s WHERE s.scenario = NEW.name;
+    END IF;
     RETURN NEW;
 END
 $$;
