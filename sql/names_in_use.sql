@@ -65,4 +65,35 @@ DELETE FROM lifecycle.segment;
 DELETE FROM lifecycle.tier;
 COMMIT;
 SELECT name FROM lifecycle.segment UNION ALL SELECT name FROM lifecycle.tier ORDER BY 1;
+
+-- A tier's grants, and what its coupons are for, go with its name; its offer stays as long as the tier brings it.
+CREATE TABLE orders (id int PRIMARY KEY, customer_id text, total numeric, placed_at timestamptz);
+SELECT lifecycle.attach('orders', 'order', '{"order": "id", "customer": "customer_id", "amount": "total", "placed_at": "placed_at"}');
+INSERT INTO lifecycle.loyalty_program (name) VALUES ('club');
+INSERT INTO lifecycle.offer (name, kind, value) VALUES ('five', 'percent', 5), ('ten', 'percent', 10);
+INSERT INTO lifecycle.tier (name, rank, min_spend, offer) VALUES ('silver', 1, 100, 'five'), ('gold', 2, 1000, NULL), ('black', 3, 5000, NULL), ('diamond', 4, 9000, 'ten');
+INSERT INTO orders VALUES (1, 'ann', 10, lifecycle.now()), (2, 'bob', 120, lifecycle.now()), (3, 'cem', 10, lifecycle.now());
+INSERT INTO lifecycle.tier_grant (customer_id, tier, reason) VALUES ('ann', 'gold', 'a friend'), ('cem', 'black', 'staff');
+SELECT customer_id, tier FROM lifecycle.customer ORDER BY 1;
+DELETE FROM lifecycle.offer WHERE name = 'ten';
+UPDATE lifecycle.offer SET name = 'twenty' WHERE name = 'ten';
+UPDATE lifecycle.tier SET name = 'golden' WHERE name = 'gold';
+UPDATE lifecycle.tier SET name = 'silvery' WHERE name = 'silver';
+DELETE FROM lifecycle.tier WHERE name IN ('black', 'diamond');
+DELETE FROM lifecycle.offer WHERE name = 'ten';
+SELECT customer_id, tier FROM lifecycle.customer ORDER BY 1;
+SELECT customer_id, tier FROM lifecycle.tier_grant ORDER BY 1;
+-- Lost and reached again: one coupon.
+DELETE FROM orders WHERE id = 2;
+INSERT INTO orders VALUES (4, 'bob', 130, lifecycle.now());
+SELECT customer_id, tier FROM lifecycle.customer WHERE customer_id = 'bob';
+SELECT customer_id, offer, purpose FROM lifecycle.coupon;
+-- An offer that has gone nevertheless costs nobody the order.
+TRUNCATE lifecycle.offer, lifecycle.coupon;
+INSERT INTO orders VALUES (5, 'dan', 130, lifecycle.now());
+SELECT customer_id, tier FROM lifecycle.customer WHERE customer_id = 'dan';
+SELECT * FROM lifecycle.verify();
+SELECT count(*) FROM lifecycle.quarantine;
+
 DROP EXTENSION pg_lifecycle CASCADE;
+DROP TABLE orders;

@@ -119,18 +119,33 @@ CREATE FUNCTION lifecycle.tier_moved() RETURNS trigger
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
     AS $$
 BEGIN
-    -- A statement that touches no row would still work every customer out anew.
-    IF lifecycle.restoring() OR NOT EXISTS (SELECT FROM lifecycle.tier_version AS v WHERE TG_OP = 'TRUNCATE' OR v.tier = OLD.name) THEN
+    IF lifecycle.restoring() THEN
         RETURN NULL;
-    ELSIF TG_OP = 'UPDATE' THEN
-        UPDATE lifecycle.tier_version AS v SET tier = NEW.name WHERE v.tier = OLD.name;
-    ELSE
-        DELETE FROM lifecycle.tier_version AS v WHERE TG_OP = 'TRUNCATE' OR v.tier = OLD.name;
+    END IF;
+    -- A statement that touches no row of these would still work every customer out anew.
+    IF EXISTS (SELECT FROM lifecycle.tier_version AS v WHERE TG_OP = 'TRUNCATE' OR v.tier = OLD.name) THEN
+        IF TG_OP = 'UPDATE' THEN
+            UPDATE lifecycle.tier_version AS v SET tier = NEW.name WHERE v.tier = OLD.name;
+        ELSE
+            DELETE FROM lifecycle.tier_version AS v WHERE TG_OP = 'TRUNCATE' OR v.tier = OLD.name;
+        END IF;
+    END IF;
+    IF EXISTS (SELECT FROM lifecycle.tier_grant AS g WHERE TG_OP = 'TRUNCATE' OR g.tier = OLD.name) THEN
+        IF TG_OP = 'UPDATE' THEN
+            UPDATE lifecycle.tier_grant AS g SET tier = NEW.name WHERE g.tier = OLD.name;
+        ELSE
+            DELETE FROM lifecycle.tier_grant AS g WHERE TG_OP = 'TRUNCATE' OR g.tier = OLD.name;
+        END IF;
+    END IF;
+    IF TG_OP = 'UPDATE' THEN
+        -- Nobody is welcomed again to the same tier under another name.
+        UPDATE lifecycle.coupon AS c SET purpose = format('tier:%s:', NEW.name) || substr(c.purpose, length(format('tier:%s:', OLD.name)) + 1)
+         WHERE starts_with(c.purpose, format('tier:%s:', OLD.name));
     END IF;
     RETURN NULL;
 END
 $$;
-COMMENT ON FUNCTION lifecycle.tier_moved() IS 'Trigger of lifecycle.tier: renames or deletes the versions of a tier with it';
+COMMENT ON FUNCTION lifecycle.tier_moved() IS 'Trigger of lifecycle.tier: renames or deletes the versions and grants of a tier with it, and renames it in what its coupons are for';
 CREATE TRIGGER a_tier_deleted AFTER DELETE ON lifecycle.tier
     FOR EACH ROW EXECUTE FUNCTION lifecycle.tier_moved();
 CREATE TRIGGER a_tier_renamed AFTER UPDATE ON lifecycle.tier

@@ -99,8 +99,8 @@ BEGIN
         BEGIN
             PERFORM lifecycle.try_issue_coupon(item.offer, item.customer,
                                                format('tier:%s:%s', item.tier, lifecycle.reward_period(item.customer, item.at)));
-        EXCEPTION WHEN object_not_in_prerequisite_state THEN
-            NULL;  -- the offer has ended
+        EXCEPTION WHEN object_not_in_prerequisite_state OR undefined_object THEN
+            NULL;  -- the offer has ended, or is gone
         END;
     END LOOP;
 END

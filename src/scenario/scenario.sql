@@ -412,6 +412,14 @@ BEGIN
                   DETAIL = format('Step %s of scenario "%s" brings it.', user_of_it.position, user_of_it.scenario),
                   HINT = 'Change or delete the steps first.';
     END IF;
+    -- Or whoever reaches the tier would find the order in quarantine.
+    SELECT t.name INTO user_of_it FROM lifecycle.tier AS t WHERE t.offer = OLD.name LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION 'offer "%" is in use', OLD.name
+            USING ERRCODE = 'foreign_key_violation',
+                  DETAIL = format('Who reaches tier "%s" is welcomed with it.', user_of_it.name),
+                  HINT = 'Change the tier first.';
+    END IF;
     -- Whoever began with a former version of a scenario is to get what it brings.
     SELECT v.scenario, v.version, d.step ->> 'position' AS position INTO user_of_it
       FROM lifecycle.scenario_version AS v CROSS JOIN LATERAL jsonb_array_elements(v.definition -> 'steps') AS d (step)
@@ -428,7 +436,7 @@ BEGIN
     RETURN CASE TG_OP WHEN 'DELETE' THEN OLD ELSE NEW END;
 END
 $$;
-COMMENT ON FUNCTION lifecycle.check_offer_in_use() IS 'Trigger of lifecycle.offer: refuses to delete or rename one that steps bring, or did in a version with which somebody is still on the way';
+COMMENT ON FUNCTION lifecycle.check_offer_in_use() IS 'Trigger of lifecycle.offer: refuses to delete or rename one that steps or tiers bring, or steps did in a version with which somebody is still on the way';
 
 CREATE TRIGGER check_offer_in_use_deleted BEFORE DELETE ON lifecycle.offer
     FOR EACH ROW EXECUTE FUNCTION lifecycle.check_offer_in_use();
