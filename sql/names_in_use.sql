@@ -95,5 +95,26 @@ SELECT customer_id, tier FROM lifecycle.customer WHERE customer_id = 'dan';
 SELECT * FROM lifecycle.verify();
 SELECT count(*) FROM lifecycle.quarantine;
 
+-- A channel stays as long as a step or an enrolment's version of one goes out on it. If it has gone nevertheless, the step is skipped.
+INSERT INTO lifecycle.channel (name, consent) VALUES ('letter', NULL);
+INSERT INTO lifecycle.scenario (name, trigger) VALUES ('thanks', 'order_placed');
+INSERT INTO lifecycle.step (scenario, position, delay, channel, class, template) VALUES ('thanks', 1, '1 day', 'letter', 'transactional', 'thanks'), ('thanks', 2, '2 days', 'email', 'transactional', 'thanks');
+UPDATE lifecycle.scenario SET status = 'active';
+INSERT INTO orders VALUES (6, 'eve', 10, lifecycle.now());
+DELETE FROM lifecycle.channel WHERE name = 'letter';
+SET lifecycle.clock = '2026-03-01 13:00+00';
+UPDATE lifecycle.step SET channel = 'email' WHERE scenario = 'thanks' AND position = 1;
+DELETE FROM lifecycle.channel WHERE name = 'letter';
+UPDATE lifecycle.channel SET name = 'post' WHERE name = 'letter';
+TRUNCATE lifecycle.channel;
+INSERT INTO orders VALUES (7, 'fay', 10, lifecycle.now());
+SET lifecycle.clock = '2026-03-02 14:00+00';
+SELECT lifecycle.tick();
+SELECT customer_id, position, outcome, reason FROM lifecycle.enrolment_step ORDER BY 1, 2;
+INSERT INTO lifecycle.channel (name) VALUES ('email');
+SET lifecycle.clock = '2026-03-03 14:00+00';
+SELECT lifecycle.tick();
+SELECT customer_id, position, outcome, reason FROM lifecycle.enrolment_step ORDER BY 1, 2;
+
 DROP EXTENSION pg_lifecycle CASCADE;
 DROP TABLE orders;

@@ -78,4 +78,21 @@ SELECT count(*) FROM lifecycle.timer;
 DROP VIEW timers;
 SELECT lifecycle.detach('public.orders:order');
 DROP TABLE orders;
+-- What time was to start is switched off before it comes: nothing is due for ever.
+SET statement_timeout = '1min';
+INSERT INTO lifecycle.scenario (name, trigger, status) VALUES ('cake', 'birthday', 'active');
+INSERT INTO lifecycle.step (scenario, position, class, template) VALUES ('cake', 1, 'transactional', 'cake');
+SELECT lifecycle.track('cem', 'customer', '{"birthday": "1990-01-05"}');
+DELETE FROM lifecycle.scenario;
+SET lifecycle.clock = '2031-01-06 12:00+00';
+SELECT lifecycle.tick();
+SELECT customer_id, enrolment_due_at, timer_at FROM lifecycle.customer ORDER BY 1;
+SELECT lifecycle.tick();
+-- A timer that its customer knows nothing of is met once.
+INSERT INTO lifecycle.timer VALUES ('2031-01-02 12:00+00', 'cem'), ('2031-01-06 11:00+00', 'ann');
+SELECT lifecycle.tick();
+SELECT lifecycle.tick();
+SELECT count(*) FROM lifecycle.timer WHERE customer_id = 'cem';
+RESET statement_timeout;
+
 DROP EXTENSION pg_lifecycle;

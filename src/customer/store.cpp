@@ -314,7 +314,13 @@ bool lock_from(Instant now, int limit, const Position& after, Manner manner, pg:
         d.customer = pg::view(d.row.values[kCustomerId]);
         d.tid = row->t_self;
         // Somebody may have moved the timer until the customer was locked.
-        if (d.row.instant(kTimerAt, rules::kNever) == timer.at) d.timer = timer.tid;
+        if (d.row.instant(kTimerAt, rules::kNever) == timer.at) {
+            d.timer = timer.tid;
+        } else if (d.row.instant(kLaterTimerAt, rules::kNever) != timer.at) {
+            // One that the customer knows nothing of, after the table of customers was tampered with, would be met again and again.
+            Datum key[] = {TimestampTzGetDatum(timer.at), timer.text};
+            pg::remove_same(timers, &timer.tid, key);
+        }
         last->due = timer.at;
     }
     pg::close_queue(queue);

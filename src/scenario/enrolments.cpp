@@ -423,7 +423,7 @@ void advance(Batch batch, Outgoing* outgoing) {
         load_sent(work, batch, true);
         for (Enrolment* e : by_turn(work)) run(work, *e);
         bind_offers(work);
-        if (!work.enrolments.empty() || all.any_on_time) note_in_rows(batch, work);
+        note_in_rows(batch, work);  // also where there is nothing: what was to start may have been switched off, and is due for ever if it stays
         keep_in_rows(work);
     });
     if (!work.enrolments.empty() || work.rows != nullptr) write(work, batch[0].now);

@@ -30,9 +30,10 @@ bool consents(const Row& row, int column) {
 
 Gate ask_gates(Work& work, const Enrolment& e, const Step& step) {
     Change& change = *e.change;
+    const Channel& channel = work.scenarios.channels[step.channel];
+    if (channel.name.empty()) return {"excluded"};
     if (!consents(change.after, step.consent_column)) return {"no_consent"};
     if (step.condition != nullptr && !segment::holds(*step.condition, change, e.context)) return {"excluded"};
-    const Channel& channel = work.scenarios.channels[step.channel];
     if (step.marketing) {
         if (e.scenario->exclusion != nullptr && segment::holds(*e.scenario->exclusion, change, e.context)) return {"excluded"};
         if (rules::is_held_out("holdout", change.customer_id, customer::current_shop().holdout) ||

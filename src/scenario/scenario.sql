@@ -385,10 +385,22 @@ BEGIN
         RAISE EXCEPTION 'channel "%" is in use', OLD.name
             USING ERRCODE = 'foreign_key_violation', DETAIL = format('Cap "%s" is for it.', user_of_it.name), HINT = 'Change or delete the cap first.';
     END IF;
+    SELECT v.scenario, v.version, d.step ->> 'position' AS position INTO user_of_it
+      FROM lifecycle.scenario_version AS v CROSS JOIN LATERAL jsonb_array_elements(v.definition -> 'steps') AS d (step)
+     WHERE d.step ->> 'channel' = OLD.name
+       AND EXISTS (SELECT FROM lifecycle.enrolment AS e WHERE (e.scenario, e.version) = (v.scenario, v.version) AND e.status = 'active')
+     ORDER BY v.scenario, v.version LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION 'channel "%" is in use', OLD.name
+            USING ERRCODE = 'foreign_key_violation',
+                  DETAIL = format('Step %s of version %s of scenario "%s" goes out on it, and somebody is still on the way with that version.',
+                                  user_of_it.position, user_of_it.version, user_of_it.scenario),
+                  HINT = 'Wait until they have finished, or end their enrolments.';
+    END IF;
     RETURN CASE TG_OP WHEN 'DELETE' THEN OLD ELSE NEW END;
 END
 $$;
-COMMENT ON FUNCTION lifecycle.check_channel() IS 'Trigger of lifecycle.channel: refuses to delete or rename one that steps go out on';
+COMMENT ON FUNCTION lifecycle.check_channel() IS 'Trigger of lifecycle.channel: refuses to delete or rename one that steps go out on, or did in a version with which somebody is still on the way';
 
 CREATE TRIGGER check_channel_deleted BEFORE DELETE ON lifecycle.channel
     FOR EACH ROW EXECUTE FUNCTION lifecycle.check_channel();

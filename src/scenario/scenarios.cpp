@@ -120,6 +120,7 @@ void load_channels(Scenarios* all) {
         c.open = pg::cell(i, 2).null ? rules::SendWindow{} : rules::outside_quiet(number_at(i, 2, 0), number_at(i, 3, 0));
         all->channels.push(c);
     }
+    all->channels.push({});  // the last is that of steps whose channel is gone
 }
 
 int channel_of(const Scenarios& all, std::string_view name) {
@@ -204,7 +205,8 @@ void load_steps(Scenarios* all, const Wanted& wanted, pg::Array<Uncompiled>* unc
         if (step.has_not_after) step.not_after = interval_at(i, 5);
         step.marketing = DatumGetBool(pg::cell(i, 6).value);
         step.consent_column = !step.marketing || pg::cell(i, 7).null ? -1 : consent_column(pg::view(pg::cell(i, 7).value));
-        step.channel = Max(channel_of(*all, pg::view(pg::cell(i, 8).value)), 0);
+        step.channel = channel_of(*all, pg::view(pg::cell(i, 8).value));
+        if (step.channel < 0) step.channel = static_cast<int>(all->channels.size - 1);
         step.window = {number_at(i, 9, 0), number_at(i, 10, pg::cell(i, 9).null ? rules::kMinutesPerDay : 0),
                        static_cast<uint8>(number_at(i, 11, 0x7F))};
         note(uncompiled, i, 12, nullptr, static_cast<size_t>(s - all->list.data), s->steps.size);

@@ -11,7 +11,7 @@ namespace lifecycle::scenario {
 using Condition = const segment::Segments*;  // nullptr: none
 
 struct Channel {
-    std::string_view name;
+    std::string_view name;   // empty: there is no such channel any more
     rules::SendWindow open;  // outside the quiet hours
 };
 
