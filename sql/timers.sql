@@ -88,11 +88,11 @@ SET lifecycle.clock = '2031-01-06 12:00+00';
 SELECT lifecycle.tick();
 SELECT customer_id, enrolment_due_at, timer_at FROM lifecycle.customer ORDER BY 1;
 SELECT lifecycle.tick();
--- A timer that its customer knows nothing of is met once.
-INSERT INTO lifecycle.timer VALUES ('2031-01-02 12:00+00', 'cem'), ('2031-01-06 11:00+00', 'ann');
+-- A timer that its customer knows nothing of is met once, and so is that of nobody.
+INSERT INTO lifecycle.timer VALUES ('2031-01-02 12:00+00', 'cem'), ('2031-01-06 11:00+00', 'nobody');
 SELECT lifecycle.tick();
 SELECT lifecycle.tick();
-SELECT count(*) FROM lifecycle.timer WHERE customer_id = 'cem';
+SELECT count(*) FROM lifecycle.timer;
 RESET statement_timeout;
 
 DROP EXTENSION pg_lifecycle;

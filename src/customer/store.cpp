@@ -308,6 +308,8 @@ bool lock_from(Instant now, int limit, const Position& after, Manner manner, pg:
             hasted = true;
             held = 0;
         }
+        Datum key[] = {TimestampTzGetDatum(timer.at), timer.text};
+        if (row == nullptr && finger.found.empty()) pg::remove_same(timers, &timer.tid, key);  // nobody's: the row was deleted by hand
         if (row == nullptr) continue;
         Due& d = due->push({});
         pg::deform_row(row, RelationGetDescr(customers->relation), d.row.values, d.row.nulls);
@@ -318,7 +320,6 @@ bool lock_from(Instant now, int limit, const Position& after, Manner manner, pg:
             d.timer = timer.tid;
         } else if (d.row.instant(kLaterTimerAt, rules::kNever) != timer.at) {
             // One that the customer knows nothing of, after the table of customers was tampered with, would be met again and again.
-            Datum key[] = {TimestampTzGetDatum(timer.at), timer.text};
             pg::remove_same(timers, &timer.tid, key);
         }
         last->due = timer.at;
