@@ -129,6 +129,15 @@ SELECT * FROM history WHERE customer_id = 'gina';
 INSERT INTO lifecycle.tier_grant (customer_id, tier, reason) VALUES ('nobody', 'gold', 'why not');
 INSERT INTO lifecycle.tier_grant (customer_id, tier, reason) VALUES ('gina', 'platinum', 'why not');
 
+-- A tier by hand and an order in one and the same instant.
+UPDATE lifecycle.loyalty_program SET period = 'calendar_year';
+INSERT INTO orders VALUES (55, 'ines', 150, '2042-06-01 00:00+00');
+INSERT INTO lifecycle.tier_grant (customer_id, tier, reason) VALUES ('ines', 'gold', 'a moderator');
+INSERT INTO orders VALUES (56, 'ines', 300);
+SELECT * FROM history WHERE customer_id = 'ines';
+DELETE FROM lifecycle.tier_grant;
+UPDATE lifecycle.loyalty_program SET period = 'lifetime';
+
 -- What a tier welcomes with is given once, however often it is lost and reached again; the message is for the highest tier reached.
 INSERT INTO lifecycle.offer (name, kind, value) VALUES ('thanks', 'percent', 5), ('welcome to gold', 'gift', NULL);
 UPDATE lifecycle.tier SET offer = 'thanks' WHERE name = 'silver';

@@ -137,7 +137,7 @@ void weave(Change& change, const pg::Array<Step>& steps, bool keep_base) {
         moment.tier_spend = state.spend;
         last = moments.push(moment);
     };
-    if (keep_base && !change.from_scratch) push(last, from);
+    if (keep_base && !change.from_scratch) push(last, change.base.at);  // not at `from`: a grant may have begun in that very instant
     auto steps_before = [&](Instant until) {
         while (next < steps.size && steps[next].at < until) {
             Instant at = steps[next].at;
