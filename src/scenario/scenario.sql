@@ -367,11 +367,25 @@ COMMENT ON FUNCTION lifecycle.check_cap() IS 'Trigger of lifecycle.cap: refuses 
 CREATE TRIGGER check_cap BEFORE INSERT OR UPDATE ON lifecycle.cap
     FOR EACH ROW EXECUTE FUNCTION lifecycle.check_cap();
 
+CREATE FUNCTION lifecycle.step_on_the_way(key text, name text) RETURNS text
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+    AS $$
+    SELECT format('Step %s of version %s of scenario "%s"', d.step ->> 'position', v.version, v.scenario)
+      FROM lifecycle.scenario_version AS v
+      JOIN lifecycle.scenario AS s ON s.name = v.scenario AND s.status <> 'draft'
+     CROSS JOIN LATERAL jsonb_array_elements(v.definition -> 'steps') AS d (step)
+     WHERE (d.step ->> key = step_on_the_way.name OR EXISTS (SELECT FROM jsonb_array_elements(d.step -> 'variants') AS a (variant) WHERE a.variant ->> key = step_on_the_way.name))
+       AND EXISTS (SELECT FROM lifecycle.enrolment AS e WHERE (e.scenario, e.version) = (v.scenario, v.version) AND e.status = 'active')
+     ORDER BY v.scenario, v.version LIMIT 1
+$$;
+COMMENT ON FUNCTION lifecycle.step_on_the_way(text, text) IS 'Internal: which step of a former version, with which somebody is still on the way, has this under this key (channel, offer); NULL: none';
+
 CREATE FUNCTION lifecycle.check_channel() RETURNS trigger
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
     AS $$
 DECLARE
     user_of_it record;
+    former text;
 BEGIN
     SELECT s.scenario, s.position INTO user_of_it FROM lifecycle.step AS s WHERE s.channel = OLD.name LIMIT 1;
     IF FOUND THEN
@@ -385,16 +399,11 @@ BEGIN
         RAISE EXCEPTION 'channel "%" is in use', OLD.name
             USING ERRCODE = 'foreign_key_violation', DETAIL = format('Cap "%s" is for it.', user_of_it.name), HINT = 'Change or delete the cap first.';
     END IF;
-    SELECT v.scenario, v.version, d.step ->> 'position' AS position INTO user_of_it
-      FROM lifecycle.scenario_version AS v CROSS JOIN LATERAL jsonb_array_elements(v.definition -> 'steps') AS d (step)
-     WHERE d.step ->> 'channel' = OLD.name
-       AND EXISTS (SELECT FROM lifecycle.enrolment AS e WHERE (e.scenario, e.version) = (v.scenario, v.version) AND e.status = 'active')
-     ORDER BY v.scenario, v.version LIMIT 1;
-    IF FOUND THEN
+    former := lifecycle.step_on_the_way('channel', OLD.name);
+    IF former IS NOT NULL THEN
         RAISE EXCEPTION 'channel "%" is in use', OLD.name
             USING ERRCODE = 'foreign_key_violation',
-                  DETAIL = format('Step %s of version %s of scenario "%s" goes out on it, and somebody is still on the way with that version.',
-                                  user_of_it.position, user_of_it.version, user_of_it.scenario),
+                  DETAIL = format('%s goes out on it, and somebody is still on the way with that version.', former),
                   HINT = 'Wait until they have finished, or end their enrolments.';
     END IF;
     RETURN CASE TG_OP WHEN 'DELETE' THEN OLD ELSE NEW END;
@@ -412,6 +421,7 @@ CREATE FUNCTION lifecycle.check_offer_in_use() RETURNS trigger
     AS $$
 DECLARE
     user_of_it record;
+    former text;
 BEGIN
     SELECT u.scenario, u.position INTO user_of_it
       FROM (SELECT s.scenario, s.position FROM lifecycle.step AS s WHERE s.offer = OLD.name
@@ -432,17 +442,11 @@ BEGIN
                   DETAIL = format('Who reaches tier "%s" is welcomed with it.', user_of_it.name),
                   HINT = 'Change the tier first.';
     END IF;
-    -- Whoever began with a former version of a scenario is to get what it brings.
-    SELECT v.scenario, v.version, d.step ->> 'position' AS position INTO user_of_it
-      FROM lifecycle.scenario_version AS v CROSS JOIN LATERAL jsonb_array_elements(v.definition -> 'steps') AS d (step)
-     WHERE (d.step ->> 'offer' = OLD.name OR EXISTS (SELECT FROM jsonb_array_elements(d.step -> 'variants') AS a (variant) WHERE a.variant ->> 'offer' = OLD.name))
-       AND EXISTS (SELECT FROM lifecycle.enrolment AS e WHERE (e.scenario, e.version) = (v.scenario, v.version) AND e.status = 'active')
-     ORDER BY v.scenario, v.version LIMIT 1;
-    IF FOUND THEN
+    former := lifecycle.step_on_the_way('offer', OLD.name);
+    IF former IS NOT NULL THEN
         RAISE EXCEPTION 'offer "%" is in use', OLD.name
             USING ERRCODE = 'foreign_key_violation',
-                  DETAIL = format('Step %s of version %s of scenario "%s" brings it, and somebody is still on the way with that version.',
-                                  user_of_it.position, user_of_it.version, user_of_it.scenario),
+                  DETAIL = format('%s brings it, and somebody is still on the way with that version.', former),
                   HINT = 'Wait until they have finished, or end their enrolments.';
     END IF;
     RETURN CASE TG_OP WHEN 'DELETE' THEN OLD ELSE NEW END;
