@@ -309,8 +309,10 @@ bool lock_from(Instant now, int limit, const Position& after, Manner manner, pg:
             held = 0;
         }
         Datum key[] = {TimestampTzGetDatum(timer.at), timer.text};
-        if (row == nullptr && finger.found.empty()) pg::remove_same(timers, &timer.tid, key);  // nobody's: the row was deleted by hand
-        if (row == nullptr) continue;
+        if (row == nullptr) {
+            if (finger.found.empty()) pg::remove_same(timers, &timer.tid, key);  // nobody's: the row was deleted by hand
+            continue;
+        }
         Due& d = due->push({});
         pg::deform_row(row, RelationGetDescr(customers->relation), d.row.values, d.row.nulls);
         d.customer = pg::view(d.row.values[kCustomerId]);

@@ -8,10 +8,6 @@ namespace {
 
 constexpr size_t kLongestLot = 2 + 4 * pg::kLongestNumber;
 
-// Whatever instants these are: they wrap around.
-uint64 since(rules::Instant from, rules::Instant t) { return pg::zigzag(static_cast<int64>(static_cast<uint64>(t) - static_cast<uint64>(from))); }
-rules::Instant after(rules::Instant from, uint64 n) { return static_cast<int64>(static_cast<uint64>(from) + static_cast<uint64>(pg::unzigzag(n))); }
-
 pg::PackedReader read(Datum packed) { return {"lots of points", pg::view(packed)}; }
 
 void put_lot(pg::PackedWriter& bytes, const PackedLot& lot, uint8 rule) {
@@ -19,8 +15,8 @@ void put_lot(pg::PackedWriter& bytes, const PackedLot& lot, uint8 rule) {
     bytes.byte(rule);
     bytes.number(pg::zigzag(lot.points));
     bytes.number(pg::zigzag(lot.active_at));
-    bytes.number(since(lot.active_at, lot.recorded_at));
-    bytes.number(lot.expires_at == rules::kNever ? 0 : since(lot.active_at, lot.expires_at) + 1);
+    bytes.number(pg::since(lot.active_at, lot.recorded_at));
+    bytes.number(lot.expires_at == rules::kNever ? 0 : pg::since(lot.active_at, lot.expires_at) + 1);
 }
 
 }  // namespace
@@ -72,9 +68,9 @@ pg::Array<PackedLot> unpack_lots(Datum packed) {
         lot.rule = names[rule];
         lot.points = pg::unzigzag(reader.number());
         lot.active_at = pg::unzigzag(reader.number());
-        lot.recorded_at = after(lot.active_at, reader.number());
+        lot.recorded_at = pg::after(lot.active_at, reader.number());
         uint64 expires = reader.number();
-        lot.expires_at = expires == 0 ? rules::kNever : after(lot.active_at, expires - 1);
+        lot.expires_at = expires == 0 ? rules::kNever : pg::after(lot.active_at, expires - 1);
         lots.push(lot);
     }
     return lots;

@@ -14,6 +14,10 @@ inline constexpr size_t kLongestNumber = 10;
 inline uint64 zigzag(int64 n) { return static_cast<uint64>(n) << 1 ^ static_cast<uint64>(n >> 63); }
 inline int64 unzigzag(uint64 n) { return static_cast<int64>(n >> 1) ^ -static_cast<int64>(n & 1); }
 
+// How far a number lies from another near which it is expected, and the way back. Whatever numbers these are: they wrap around.
+inline uint64 since(int64 from, int64 n) { return zigzag(static_cast<int64>(static_cast<uint64>(n) - static_cast<uint64>(from))); }
+inline int64 after(int64 from, uint64 distance) { return static_cast<int64>(static_cast<uint64>(from) + static_cast<uint64>(unzigzag(distance))); }
+
 // Reads a bytea, which it does not copy.
 struct PackedReader {
     const char* what;  // for the error, if the bytes end too early

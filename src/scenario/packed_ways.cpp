@@ -8,12 +8,7 @@ namespace {
 
 enum Flags : uint8 { kDecided = 1, kHasNext = 2, kAllFlags = 3 };
 
-// Instants lie near the anchor's and are written as their distance from it. It wraps around where one of them has no end.
-uint64 distance(rules::Instant from, rules::Instant to) { return pg::zigzag(static_cast<int64>(static_cast<uint64>(to) - static_cast<uint64>(from))); }
-rules::Instant apart(rules::Instant from, uint64 distance) {
-    return static_cast<rules::Instant>(static_cast<uint64>(from) + static_cast<uint64>(pg::unzigzag(distance)));
-}
-
+// Instants are written as their distance from the anchor's, near which they lie.
 PackedWay take_way(pg::PackedReader& reader) {
     PackedWay way{};
     uint8 flags = reader.byte();
@@ -21,14 +16,14 @@ PackedWay take_way(pg::PackedReader& reader) {
     way.scenario = reader.string();
     way.anchor = reader.string();
     way.anchor_at = pg::unzigzag(reader.number());
-    way.enrolled_at = apart(way.anchor_at, reader.number());
+    way.enrolled_at = pg::after(way.anchor_at, reader.number());
     way.version = static_cast<int>(pg::unzigzag(reader.number()));
     way.decided = (flags & kDecided) != 0;
     if (way.decided) {
         way.last_position = static_cast<int>(pg::unzigzag(reader.number()));
-        way.last_at = apart(way.anchor_at, reader.number());
+        way.last_at = pg::after(way.anchor_at, reader.number());
     }
-    way.next_due = (flags & kHasNext) != 0 ? apart(way.anchor_at, reader.number()) : rules::kNever;
+    way.next_due = (flags & kHasNext) != 0 ? pg::after(way.anchor_at, reader.number()) : rules::kNever;
     return way;
 }
 
@@ -42,13 +37,13 @@ Datum with_way(Datum packed, const PackedWay& way) {
     bytes.string(way.scenario);
     bytes.string(way.anchor);
     bytes.number(pg::zigzag(way.anchor_at));
-    bytes.number(distance(way.anchor_at, way.enrolled_at));
+    bytes.number(pg::since(way.anchor_at, way.enrolled_at));
     bytes.number(pg::zigzag(way.version));
     if (way.decided) {
         bytes.number(pg::zigzag(way.last_position));
-        bytes.number(distance(way.anchor_at, way.last_at));
+        bytes.number(pg::since(way.anchor_at, way.last_at));
     }
-    if (way.next_due != rules::kNever) bytes.number(distance(way.anchor_at, way.next_due));
+    if (way.next_due != rules::kNever) bytes.number(pg::since(way.anchor_at, way.next_due));
     return bytes.finish();
 }
 

@@ -384,27 +384,20 @@ CREATE FUNCTION lifecycle.check_channel() RETURNS trigger
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
     AS $$
 DECLARE
-    user_of_it record;
-    former text;
+    used record;
 BEGIN
-    SELECT s.scenario, s.position INTO user_of_it FROM lifecycle.step AS s WHERE s.channel = OLD.name LIMIT 1;
+    SELECT u.detail, u.hint INTO used
+      FROM (SELECT format('Step %s of scenario "%s" goes out on it.', s.position, s.scenario), 'Change or delete the steps first.'
+              FROM lifecycle.step AS s WHERE s.channel = OLD.name
+            UNION ALL
+            SELECT format('Cap "%s" is for it.', c.name), 'Change or delete the cap first.'
+              FROM lifecycle.cap AS c WHERE c.channel = OLD.name
+            UNION ALL
+            SELECT format('%s goes out on it, and somebody is still on the way with that version.', f.step), 'Wait until they have finished, or end their enrolments.'
+              FROM lifecycle.step_on_the_way('channel', OLD.name) AS f (step) WHERE f.step IS NOT NULL) AS u (detail, hint)
+     LIMIT 1;
     IF FOUND THEN
-        RAISE EXCEPTION 'channel "%" is in use', OLD.name
-            USING ERRCODE = 'foreign_key_violation',
-                  DETAIL = format('Step %s of scenario "%s" goes out on it.', user_of_it.position, user_of_it.scenario),
-                  HINT = 'Change or delete the steps first.';
-    END IF;
-    SELECT c.name INTO user_of_it FROM lifecycle.cap AS c WHERE c.channel = OLD.name LIMIT 1;
-    IF FOUND THEN
-        RAISE EXCEPTION 'channel "%" is in use', OLD.name
-            USING ERRCODE = 'foreign_key_violation', DETAIL = format('Cap "%s" is for it.', user_of_it.name), HINT = 'Change or delete the cap first.';
-    END IF;
-    former := lifecycle.step_on_the_way('channel', OLD.name);
-    IF former IS NOT NULL THEN
-        RAISE EXCEPTION 'channel "%" is in use', OLD.name
-            USING ERRCODE = 'foreign_key_violation',
-                  DETAIL = format('%s goes out on it, and somebody is still on the way with that version.', former),
-                  HINT = 'Wait until they have finished, or end their enrolments.';
+        RAISE EXCEPTION 'channel "%" is in use', OLD.name USING ERRCODE = 'foreign_key_violation', DETAIL = used.detail, HINT = used.hint;
     END IF;
     RETURN CASE TG_OP WHEN 'DELETE' THEN OLD ELSE NEW END;
 END
@@ -420,34 +413,23 @@ CREATE FUNCTION lifecycle.check_offer_in_use() RETURNS trigger
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
     AS $$
 DECLARE
-    user_of_it record;
-    former text;
+    used record;
 BEGIN
-    SELECT u.scenario, u.position INTO user_of_it
-      FROM (SELECT s.scenario, s.position FROM lifecycle.step AS s WHERE s.offer = OLD.name
+    SELECT u.detail, u.hint INTO used
+      FROM (SELECT format('Step %s of scenario "%s" brings it.', s.position, s.scenario), 'Change or delete the steps first.'
+              FROM lifecycle.step AS s WHERE s.offer = OLD.name
             UNION ALL
-            SELECT v.scenario, v.position FROM lifecycle.variant AS v WHERE v.offer = OLD.name) AS u
+            SELECT format('Step %s of scenario "%s" brings it.', v.position, v.scenario), 'Change or delete the steps first.'
+              FROM lifecycle.variant AS v WHERE v.offer = OLD.name
+            UNION ALL
+            SELECT format('Who reaches tier "%s" is welcomed with it.', t.name), 'Change the tier first.'
+              FROM lifecycle.tier AS t WHERE t.offer = OLD.name
+            UNION ALL
+            SELECT format('%s brings it, and somebody is still on the way with that version.', f.step), 'Wait until they have finished, or end their enrolments.'
+              FROM lifecycle.step_on_the_way('offer', OLD.name) AS f (step) WHERE f.step IS NOT NULL) AS u (detail, hint)
      LIMIT 1;
     IF FOUND THEN
-        RAISE EXCEPTION 'offer "%" is in use', OLD.name
-            USING ERRCODE = 'foreign_key_violation',
-                  DETAIL = format('Step %s of scenario "%s" brings it.', user_of_it.position, user_of_it.scenario),
-                  HINT = 'Change or delete the steps first.';
-    END IF;
-    -- Or whoever reaches the tier would find the order in quarantine.
-    SELECT t.name INTO user_of_it FROM lifecycle.tier AS t WHERE t.offer = OLD.name LIMIT 1;
-    IF FOUND THEN
-        RAISE EXCEPTION 'offer "%" is in use', OLD.name
-            USING ERRCODE = 'foreign_key_violation',
-                  DETAIL = format('Who reaches tier "%s" is welcomed with it.', user_of_it.name),
-                  HINT = 'Change the tier first.';
-    END IF;
-    former := lifecycle.step_on_the_way('offer', OLD.name);
-    IF former IS NOT NULL THEN
-        RAISE EXCEPTION 'offer "%" is in use', OLD.name
-            USING ERRCODE = 'foreign_key_violation',
-                  DETAIL = format('%s brings it, and somebody is still on the way with that version.', former),
-                  HINT = 'Wait until they have finished, or end their enrolments.';
+        RAISE EXCEPTION 'offer "%" is in use', OLD.name USING ERRCODE = 'foreign_key_violation', DETAIL = used.detail, HINT = used.hint;
     END IF;
     RETURN CASE TG_OP WHEN 'DELETE' THEN OLD ELSE NEW END;
 END
