@@ -151,10 +151,23 @@ enum class Path : uint8 {
     looked_back,  // it lies before: only the present state, and since when, is worked out
 };
 
-// What the batches of a large statement write together.
+// A row of lifecycle.timer that is to be written.
+struct NewTimer {
+    Instant due;
+    Datum customer;
+    ItemPointerData customer_row;
+    ItemPointerData member_row;  // invalid: not known
+    size_t member_number;        // among those that have been gathered, from 1, if it is one of them; 0: it is not
+};
+
+// What the batches of a large statement write together. Timers come last: they say where the rest lies.
 struct Gathered {
     pg::TableWriter* timers;
     pg::TableWriter* members;
+    pg::Array<ItemPointerData> member_rows;  // as far as they have been written
+    size_t member_count;
+    pg::Array<NewTimer> new_timers;
+    MemoryContext memory;  // of theirs
 };
 
 struct Change {
@@ -163,7 +176,10 @@ struct Change {
 
     bool existed;           // there is a row, locked by this transaction
     ItemPointerData tid;
+    ItemPointerData head;   // where its versions begin, if that is known
     ItemPointerData timer;  // of its row in lifecycle.timer at timer_at, if that is known
+    ItemPointerData member_row;  // of the membership that is to end first, if that is known
+    size_t member_number;        // as in NewTimer
     Row before;             // of an existing row
     Row after;              // what the stages make of it
     Instant now;            // the instant the customer is brought up to; never before `as_of`
@@ -193,7 +209,7 @@ struct Change {
     std::string_view paid_order;  // recount: it was this order that points have paid
     bool silent;                  // backfill or recomputation: what is found now did not happen now
     Instant news_from;            // silent only up to here: a changed definition holds from then on, and what time has brought since is news
-    const Gathered* gathered;     // nullptr: the batch writes all by itself
+    Gathered* gathered;           // nullptr: the batch writes all by itself
 };
 
 inline bool takes_over(const Change& change) { return change.existed && change.news_from < change.now; }

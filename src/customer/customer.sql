@@ -250,10 +250,14 @@ COMMENT ON COLUMN lifecycle.consent_log.since IS 'When the row that says it firs
 
 -- One index only: whoever moves a timer knows from the customer's row where it stands.
 CREATE TABLE lifecycle.timer (
-    due_at      timestamptz NOT NULL,
-    customer_id text COLLATE "C" NOT NULL,
+    due_at       timestamptz NOT NULL,
+    customer_id  text COLLATE "C" NOT NULL,
+    customer_row tid,
+    member_row   tid,
     CONSTRAINT timer_pkey PRIMARY KEY (due_at, customer_id)
 ) USING heap;
 COMMENT ON TABLE lifecycle.timer IS 'Internal: when to look at which customer again. A timer may fire too early, never too late: it is left alone unless the new instant is earlier. Then it stays for later';
 COMMENT ON COLUMN lifecycle.timer.customer_id IS 'The customer';
 COMMENT ON COLUMN lifecycle.timer.due_at IS 'When to look';
+COMMENT ON COLUMN lifecycle.timer.customer_row IS 'Where the customer''s row began when this was written, which is where it is looked for first';
+COMMENT ON COLUMN lifecycle.timer.member_row IS 'Where in lifecycle.segment_member the membership lay then that time is to end first, likewise';

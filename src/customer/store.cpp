@@ -11,6 +11,7 @@
 #include "pg/finger.hpp"
 #include "pg/form.hpp"
 #include "pg/late_lock.hpp"
+#include "pg/queue.hpp"
 #include "pg/shared.hpp"
 #include "pg/statement.hpp"
 #include "pg/table.hpp"
@@ -136,7 +137,9 @@ pg::TableWriter* lock(Batch batch, bool late) {
     for (Change& change : batch) {
         change.existed = false;
         ItemPointerSetInvalid(&change.tid);
+        ItemPointerSetInvalid(&change.head);
         ItemPointerSetInvalid(&change.timer);
+        ItemPointerSetInvalid(&change.member_row);
     }
     // Kept open until store(), which writes what is locked here. Where all are new, its insert locks them.
     pg::TableWriter* rows = pg::open_writer(pg::table_oid(pg::Table::customer));
@@ -171,12 +174,53 @@ void lock_sorted(std::span<const Datum> ids) {
 
 namespace {
 
+constexpr size_t kTimersGathered = 32768;
+
+void insert_timer(pg::TableWriter* timers, const NewTimer& timer) {
+    Datum values[] = {TimestampTzGetDatum(timer.due), timer.customer, PointerGetDatum(&timer.customer_row), PointerGetDatum(&timer.member_row)};
+    bool nulls[] = {false, false, !ItemPointerIsValid(&timer.customer_row), !ItemPointerIsValid(&timer.member_row)};
+    pg::insert(timers, values, nulls);
+}
+
+void write_new_timers(Gathered* gathered) {
+    pg::flush(gathered->members);
+    for (NewTimer& timer : gathered->new_timers) {
+        if (timer.member_number > 0) timer.member_row = gathered->member_rows[timer.member_number - 1];
+        insert_timer(gathered->timers, timer);
+    }
+    gathered->new_timers.clear();
+    gathered->member_rows.clear();
+    gathered->member_count = 0;
+    MemoryContextReset(gathered->memory);
+}
+
+}  // namespace
+
+void begin(Gathered* gathered) {
+    constexpr AttrNumber kTimerDueAt = 1, kMemberEnteredAt = 3;
+    *gathered = {};
+    gathered->timers = pg::open_gatherer(pg::table_oid(pg::Table::timer), kTimerDueAt);
+    gathered->members = pg::open_gatherer(pg::table_oid(pg::Table::segment_member), kMemberEnteredAt);
+    gathered->members->places = &gathered->member_rows;
+    gathered->new_timers.reserve(kTimersGathered);
+    gathered->memory = AllocSetContextCreate(CurrentMemoryContext, "customers of timers", ALLOCSET_DEFAULT_SIZES);
+}
+
+void write(Gathered* gathered) {
+    write_new_timers(gathered);
+    pg::close_writer(gathered->timers);
+    pg::close_writer(gathered->members);
+    MemoryContextDelete(gathered->memory);
+    pg::written();
+}
+
+namespace {
+
 // The timers of a batch that have to be set, moved or dropped.
 struct Timers {
     struct Fresh {
         Instant due;
-        size_t n;
-        Datum customer;
+        const Change* change;
     };
     pg::Array<Fresh> fresh;
     pg::TableWriter* rows = nullptr;
@@ -184,11 +228,12 @@ struct Timers {
 
     // A timer that lies earlier than needed is left alone unless it has run out: moving it costs more than looking in vain. One that lies later
     // stays where it is, too, and is the customer's again when what has come in between is over. Of more than two the middle one goes.
-    void arm(Change& change) {
+    // True: a new one is set.
+    bool arm(Change& change) {
         Row& row = change.after;
         Instant due = Min(row.instant(kNextChangeAt, rules::kNever), row.instant(kEnrolmentDueAt, rules::kNever));
         Instant armed = row.instant(kTimerAt, rules::kNever);
-        if (due >= armed && armed > change.now) return;
+        if (due >= armed && armed > change.now) return false;
         Instant later = row.instant(kLaterTimerAt, rules::kNever);
         if (later <= change.now) remove(change, std::exchange(later, rules::kNever));  // both have run out
         if (armed > change.now && later == rules::kNever) {
@@ -196,21 +241,23 @@ struct Timers {
         } else if (armed != rules::kNever) {
             remove(change, armed);
         }
-        if (later <= due) {
+        bool kept = later <= due;
+        if (kept) {
             due = std::exchange(later, rules::kNever);
         } else {
-            fresh.push({due, fresh.size, row.values[kCustomerId]});
+            fresh.push({due, &change});
         }
         row.set_instant(kTimerAt, due);
         row.set_instant(kLaterTimerAt, later);
         earliest = Min(earliest, due);
+        return !kept;
     }
 
     void remove(Change& change, Instant armed) {
         open();
         Datum key[] = {TimestampTzGetDatum(armed), change.after.values[kCustomerId]};
         // Where it lies is known if it is this timer that was met when it ran out.
-        if (ItemPointerIsValid(&change.timer) && pg::remove_same(rows, &change.timer, key)) return;
+        if (ItemPointerIsValid(&change.timer) && pg::remove_same(rows, &change.timer, key, InvalidSnapshot)) return;
         ItemPointerData tid;
         if (pg::find(rows, key, &tid)) pg::remove(rows, &tid);
     }
@@ -219,15 +266,22 @@ struct Timers {
         if (rows == nullptr) rows = pg::open_writer(pg::table_oid(pg::Table::timer));
     }
 
-    void write(const Gathered* gathered) {
+    void write(Gathered* gathered) {
         if (!fresh.empty() && gathered == nullptr) open();
         // In the order of their index, which is walked once instead of here and there.
-        std::sort(fresh.begin(), fresh.end(), [](const Fresh& a, const Fresh& b) { return a.due != b.due ? a.due < b.due : a.n < b.n; });
-        for (const Fresh& timer : fresh) {
-            Datum values[] = {TimestampTzGetDatum(timer.due), timer.customer};
-            bool nulls[] = {false, false};
-            pg::insert(gathered == nullptr ? rows : gathered->timers, values, nulls);
+        std::sort(fresh.begin(), fresh.end(), [](const Fresh& a, const Fresh& b) { return a.due != b.due ? a.due < b.due : a.change < b.change; });
+        for (const Fresh& f : fresh) {
+            NewTimer timer{f.due, f.change->after.values[kCustomerId], f.change->head, f.change->member_row, f.change->member_number};
+            if (gathered == nullptr) {
+                insert_timer(rows, timer);
+            } else {
+                MemoryContext caller = MemoryContextSwitchTo(gathered->memory);
+                timer.customer = datumCopy(timer.customer, false, -1);
+                MemoryContextSwitchTo(caller);
+                gathered->new_timers.push(timer);
+            }
         }
+        if (gathered != nullptr && gathered->new_timers.size >= kTimersGathered) write_new_timers(gathered);
         if (rows != nullptr) pg::close_writer(rows);
         if (earliest != rules::kNever) pg::wake_worker_at_commit(earliest);
     }
@@ -239,16 +293,23 @@ void store(Batch batch, pg::TableWriter* rows) {
     pg::fault_point("customer.store");
     Timers timers;
     pg::Array<Datum> created;
+    pg::Array<ItemPointerData> places;
+    rows->places = &places;
     for (Change& change : batch) {
-        timers.arm(change);
+        bool armed = timers.arm(change);
         if (!change.existed) created.push(change.after.values[kCustomerId]);
         if (ItemPointerIsValid(&change.tid)) {
-            pg::update(rows, &change.tid, change.after.values, change.after.nulls);
+            pg::update(rows, &change.tid, change.after.values, change.after.nulls, &change.head);
+            if (armed && !ItemPointerIsValid(&change.head)) change.head = pg::head_of(rows, change.tid);
         } else {
             pg::insert(rows, change.after.values, change.after.nulls);
         }
     }
     pg::close_writer(rows);
+    const ItemPointerData* place = places.data;
+    for (Change& change : batch) {
+        if (!ItemPointerIsValid(&change.tid)) change.head = *place++;
+    }
     pg::fault_point("customer.timers");
     timers.write(batch[0].gathered);
     pg::written();
@@ -290,7 +351,8 @@ bool lock_from(Instant now, int limit, const Position& after, Manner manner, pg:
     pg::TableWriter* customers = pg::open_writer(pg::table_oid(pg::Table::customer));
     check_columns(RelationGetDescr(customers->relation)->natts);
     pg::Finger finger = pg::point(customers, snapshot);
-    pg::Queue queue = pg::open_queue(timers, snapshot, after.due, pg::to_datum(std::string_view{after.customer.data, after.customer.size}), now);
+    pg::Queue queue = pg::open_queue(timers, snapshot, after.due, pg::to_datum(std::string_view{after.customer.data, after.customer.size}), now,
+                                     customers->relation);
     pg::Queued timer;
     bool hasted = false;
     int held = 0, unseen = 0;
@@ -301,7 +363,8 @@ bool lock_from(Instant now, int limit, const Position& after, Manner manner, pg:
             --unseen;
             continue;
         }
-        HeapTuple row = pg::lock_unless_held(finger, timer.text);
+        ItemPointerData head = timer.target;
+        HeapTuple row = pg::lock_unless_held(finger, timer.text, &head);
         held = row == nullptr ? held + 1 : 0;
         if (held == kHeldInARow && manner == Manner::hasty) {
             unseen = limit - kHeldInARow;
@@ -310,19 +373,21 @@ bool lock_from(Instant now, int limit, const Position& after, Manner manner, pg:
         }
         Datum key[] = {TimestampTzGetDatum(timer.at), timer.text};
         if (row == nullptr) {
-            if (finger.found.empty()) pg::remove_same(timers, &timer.tid, key);  // nobody's: the row was deleted by hand
+            if (finger.found.empty()) pg::remove_same(timers, &timer.tid, key, InvalidSnapshot);  // nobody's: the row was deleted by hand
             continue;
         }
         Due& d = due->push({});
         pg::deform_row(row, RelationGetDescr(customers->relation), d.row.values, d.row.nulls);
         d.customer = pg::view(d.row.values[kCustomerId]);
         d.tid = row->t_self;
+        d.head = head;
+        d.member_row = timer.beside;
         // Somebody may have moved the timer until the customer was locked.
         if (d.row.instant(kTimerAt, rules::kNever) == timer.at) {
             d.timer = timer.tid;
         } else if (d.row.instant(kLaterTimerAt, rules::kNever) != timer.at) {
             // One that the customer knows nothing of, after the table of customers was tampered with, would be met again and again.
-            pg::remove_same(timers, &timer.tid, key);
+            pg::remove_same(timers, &timer.tid, key, InvalidSnapshot);
         }
         last->due = timer.at;
     }
@@ -366,7 +431,9 @@ pg::TableWriter* load(Batch batch, std::span<const Due> due) {
     pg::fault_point("customer.lock");
     for (size_t i = 0; i < batch.size(); ++i) {
         load_row(batch[i], due[i].row.values, due[i].row.nulls, due[i].tid);
+        batch[i].head = due[i].head;
         batch[i].timer = due[i].timer;
+        batch[i].member_row = due[i].member_row;
         if (!batch[i].existed) make_row(batch[i]);
     }
     return pg::open_writer(pg::table_oid(pg::Table::customer));

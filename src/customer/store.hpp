@@ -16,6 +16,10 @@ void lock_sorted(std::span<const Datum> ids);
 // Writes the rows and arms the timers. `rows` is what lock() has returned.
 void store(Batch batch, pg::TableWriter* rows);
 
+// Of several batches, before the first and after the last.
+void begin(Gathered* gathered);
+void write(Gathered* gathered);
+
 // Another session has created one of the new customers meanwhile, or changed one that was not locked yet: what was worked out is to be undone and done
 // again.
 bool lost_race(const ErrorData* error);
@@ -24,7 +28,9 @@ bool lost_race(const ErrorData* error);
 struct Due {
     std::string_view customer;
     Row row;
-    ItemPointerData tid, timer;  // timer: invalid if it has been moved meanwhile
+    ItemPointerData tid, head;
+    ItemPointerData timer;       // invalid if it has been moved meanwhile
+    ItemPointerData member_row;  // as the timer has it
 };
 
 // How far the timers have been looked through. What this transaction has worked off or others are working on is not passed over again for each

@@ -188,23 +188,6 @@ Batch next_batch(std::span<const Fact> facts, std::span<const ByCustomer> keys, 
 
 }  // namespace
 
-namespace {
-
-Gathered gather() {
-    constexpr AttrNumber kTimerDueAt = 1, kMemberEnteredAt = 3;
-    return {pg::open_gatherer(pg::table_oid(pg::Table::timer), kTimerDueAt), pg::open_gatherer(pg::table_oid(pg::Table::segment_member), kMemberEnteredAt)};
-}
-
-void write(const Gathered& gathered) {
-    pg::as_owner([&] {
-        pg::close_writer(gathered.timers);
-        pg::close_writer(gathered.members);
-        pg::written();
-    });
-}
-
-}  // namespace
-
 void take_in(std::span<const Fact> said, Options options) {
     auto facts = customer::assign_owners(customer::follow_merged(said));
     auto keys = sorted_by_customer(facts);
@@ -213,7 +196,7 @@ void take_in(std::span<const Fact> said, Options options) {
     Gathered gathered{};
     if (many) {
         keep_memory_between_batches();
-        gathered = gather();
+        customer::begin(&gathered);
         options.gathered = &gathered;
     }
     while (next < facts.size()) {
@@ -224,7 +207,7 @@ void take_in(std::span<const Fact> said, Options options) {
         });
         CHECK_FOR_INTERRUPTS();
     }
-    if (many) write(gathered);
+    if (many) pg::as_owner([&] { customer::write(&gathered); });
 }
 
 void lock_customers(std::span<const Fact> facts) {
@@ -252,20 +235,30 @@ void bring_up_to_date(std::span<const std::string_view> customers, Options optio
     run_stages(batch);
 }
 
+// Of a batch that is due, so many at a time: they are locked first and written last, and their pages had better still be at hand then.
+constexpr int kCustomersPerPass = 500;
+
 // From here on the log of a batch is worth a wake-up of the process that writes it.
 constexpr size_t kLargeBatch = 100;
 
 int64 work_off_some(int limit, customer::Position* after) {
     Instant now = pg::now();
-    auto due = customer::lock_due(now, limit, after);
-    if (due.empty()) return 0;
-    pg::Array<Change> made;  // large ones: written once, not cleared first
-    made.reserve(due.size());
-    for (const customer::Due& d : due) new (&made.data[made.size++]) Change(make_change(d.customer, {}, now, {}));
-    Batch batch = made.span();
-    run_stages(batch, customer::load(batch, due));
-    if (due.size() >= kLargeBatch) pg::have_log_written();
-    return static_cast<int64>(due.size());
+    int done = 0;
+    while (done < limit) {
+        auto due = customer::lock_due(now, Min(kCustomersPerPass, limit - done), after);
+        if (due.empty()) break;
+        pg::Array<Change> made;  // large ones: written once, not cleared first
+        made.reserve(due.size());
+        for (const customer::Due& d : due) new (&made.data[made.size++]) Change(make_change(d.customer, {}, now, {}));
+        Batch batch = made.span();
+        run_stages(batch, customer::load(batch, due));
+        done += static_cast<int>(due.size());
+        pfree(made.data);
+        pfree(due.data());
+        if (done < limit) CHECK_FOR_INTERRUPTS();
+    }
+    if (static_cast<size_t>(done) >= kLargeBatch) pg::have_log_written();
+    return done;
 }
 
 int64 tick_once(int limit, customer::Position* after) {
@@ -324,7 +317,7 @@ bool is_up_to_date(const Change& change) {
 
 }  // namespace
 
-std::span<const std::string_view> replay_next(std::string_view after, int limit, Anew anew, Instant news_from, const Gathered* gathered) {
+std::span<const std::string_view> replay_next(std::string_view after, int limit, Anew anew, Instant news_from, Gathered* gathered) {
     Options options{.silent = true, .replay = true, .news_from = news_from, .gathered = gathered};
     if (anew == Anew::everything || segment::read_loyalty()) {
         auto some = customer::some_customers(after, limit);
@@ -354,7 +347,8 @@ void replay_everybody(Anew anew) {
     bool more = true;
     MemoryContext caller = CurrentMemoryContext;
     pg::Array<char> after;
-    Gathered gathered = gather();
+    Gathered gathered{};
+    customer::begin(&gathered);
     while (more) {
         pg::as_owner([&] {
             pg::open_spi();
@@ -370,7 +364,7 @@ void replay_everybody(Anew anew) {
         });
         CHECK_FOR_INTERRUPTS();
     }
-    write(gathered);
+    pg::as_owner([&] { customer::write(&gathered); });
 }
 
 }  // namespace lifecycle::engine

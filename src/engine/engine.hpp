@@ -18,7 +18,7 @@ struct Options {
     bool replay = false;  // work everything out anew from the ledger
     bool lock_late = false;  // of take_in(): the caller begins again without this if another session meets us at a customer
     Instant news_from = rules::kNever;  // silent only up to here, or to when the customer was last looked at if that is later
-    const Gathered* gathered = nullptr;  // of several batches, each of other customers
+    Gathered* gathered = nullptr;  // of several batches, each of other customers
 };
 
 // Takes in facts, in any order. A session that creates the same new customer at the same time, or changes one that was to be locked late, makes this
@@ -51,7 +51,7 @@ enum class Anew : uint8 { everything, segments };
 // The next customers after `after`, at most `limit`, in the order of their ids, in silence up to `news_from`. Returns which they were. Between
 // open_spi() and close_spi().
 std::span<const std::string_view> replay_next(std::string_view after, int limit, Anew anew, Instant news_from,
-                                              const Gathered* gathered = nullptr);
+                                              Gathered* gathered = nullptr);
 // Works every customer out anew, in this transaction.
 void replay_everybody(Anew anew);
 

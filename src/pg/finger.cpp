@@ -171,11 +171,34 @@ void read_rows(Finger& f, Datum key, Array<HeapTuple>* rows) {
     }
 }
 
-HeapTuple lock_unless_held(Finger& f, Datum key) {
-    look_up(f, {&key, 1});
+void remove_rows(TableWriter* w, std::span<const Doomed> doomed) {
+    if (doomed.empty()) return;
+    Snapshot snapshot = RegisterSnapshot(present());
+    Finger finger = point(w, snapshot);
+    BlockNumber pages = RelationGetNumberOfBlocks(w->relation);
+    for (const Doomed& row : doomed) {
+        bool likely = ItemPointerIsValid(row.place) && ItemPointerGetBlockNumber(row.place) < pages;
+        if (likely && remove_same(w, row.place, row.values, snapshot)) {
+            ItemPointerSetInvalid(row.place);
+            continue;
+        }
+        ItemPointerData tid;
+        if (find_row(finger, {row.values, 2}, &tid)) remove(w, &tid);
+    }
+    UnregisterSnapshot(snapshot);
+}
+
+HeapTuple lock_unless_held(Finger& f, Datum key, ItemPointer head) {
     TableWriter* w = f.table;
+    if (ItemPointerIsValid(head) && has_text(w->relation, *head, f.snapshot, view(key))) {
+        f.found.clear();
+        f.found.push(*head);
+    } else {
+        look_up(f, {&key, 1});
+    }
     if (w->found == nullptr) w->found = table_slot_create(w->relation, nullptr);
     for (ItemPointerData tid : f.found) {
+        *head = tid;
         // Where many are due, another session is at work on some of them.
         if (!find_free_version(w->relation, &tid, f.snapshot, &f.holder)) continue;
         TM_FailureData failure;
@@ -192,39 +215,6 @@ HeapTuple lock_unless_held(Finger& f, Datum key) {
         return locked;
     }
     return nullptr;
-}
-
-Queue open_queue(TableWriter* table, Snapshot snapshot, TimestampTz after, Datum after_text, TimestampTz until) {
-    Relation index = primary_key_of(table);
-    Queue queue{begin_index_scan(table->relation, index, snapshot, 2), table_slot_create(table->relation, nullptr), {}};
-    // (instant, text) > (after, after_text) is one condition, a row comparison, so that the scan begins there.
-    auto* members = static_cast<ScanKey>(palloc0(2 * sizeof(ScanKeyData)));
-    ScanKeyEntryInitialize(&members[0], SK_ROW_MEMBER, 1, BTGreaterStrategyNumber, InvalidOid, InvalidOid, F_TIMESTAMPTZ_CMP, TimestampTzGetDatum(after));
-    ScanKeyEntryInitialize(&members[1], SK_ROW_MEMBER | SK_ROW_END, 2, BTGreaterStrategyNumber, InvalidOid, index->rd_indcollation[1], F_BTTEXTCMP, after_text);
-    ScanKeyData keys[2] = {};
-    keys[0].sk_flags = SK_ROW_HEADER;
-    keys[0].sk_attno = 1;
-    keys[0].sk_strategy = BTGreaterStrategyNumber;
-    keys[0].sk_argument = PointerGetDatum(members);
-    ScanKeyEntryInitialize(&keys[1], 0, 1, BTLessEqualStrategyNumber, InvalidOid, InvalidOid, F_TIMESTAMPTZ_LE, TimestampTzGetDatum(until));
-    index_rescan(queue.scan, keys, 2, nullptr, 0);
-    return queue;
-}
-
-bool next_of(Queue& queue, Queued* queued) {
-    if (!index_getnext_slot(queue.scan, ForwardScanDirection, queue.slot)) return false;
-    slot_getallattrs(queue.slot);
-    auto* row = reinterpret_cast<BufferHeapTupleTableSlot*>(queue.slot);
-    LockBuffer(row->buffer, BUFFER_LOCK_SHARE);
-    bool held = is_held(row->base.tuple, &queue.holder);
-    LockBuffer(row->buffer, BUFFER_LOCK_UNLOCK);
-    *queued = {DatumGetTimestampTz(queue.slot->tts_values[0]), queue.slot->tts_values[1], queue.slot->tts_tid, held};
-    return true;
-}
-
-void close_queue(Queue& queue) {
-    index_endscan(queue.scan);
-    ExecDropSingleTupleTableSlot(queue.slot);
 }
 
 }  // namespace lifecycle::pg

@@ -32,24 +32,15 @@ HeapTuple read_row(Finger& finger, Datum key, bool* certain);
 // Copies of the rows with this key, as the snapshot sees them, are added to `rows`.
 void read_rows(Finger& finger, Datum key, Array<HeapTuple>* rows);
 
-// The row with this key, a unique one, locked against changes by others; a copy, as it is now. nullptr: there is none, or somebody holds it.
-HeapTuple lock_unless_held(Finger& finger, Datum key);
-
-// The keys of a table whose primary key is (instant, text), from a position on, in their order.
-struct Queue {
-    IndexScanDesc scan;
-    TupleTableSlot* slot;
-    Holder holder;
+// A row that is to go. `place` is where it is looked for first, if that is known, and invalid when it is gone.
+struct Doomed {
+    Datum values[3];  // of the first columns, the first two of which are the primary key
+    ItemPointer place;
 };
+void remove_rows(TableWriter* table, std::span<const Doomed> doomed);
 
-Queue open_queue(TableWriter* table, Snapshot snapshot, TimestampTz after, Datum after_text, TimestampTz until);
-struct Queued {
-    TimestampTz at;
-    Datum text;  // good until the next one is asked for
-    ItemPointerData tid;
-    bool held;  // somebody else is at it, most likely taking it off
-};
-bool next_of(Queue& queue, Queued* queued);
-void close_queue(Queue& queue);
+// The row with this key, a unique one, of a table that begins with it, locked against changes by others; a copy, as it is now. nullptr: there is none,
+// or somebody holds it. `head`: where it is looked for first, if that is known, and where it begins.
+HeapTuple lock_unless_held(Finger& finger, Datum key, ItemPointer head);
 
 }  // namespace lifecycle::pg

@@ -7,6 +7,7 @@
 #include "pg/form.hpp"
 #include "pg/late_lock.hpp"
 #include "pg/room.hpp"
+#include "pg/text.hpp"
 
 namespace lifecycle::pg {
 
@@ -154,12 +155,14 @@ void insert_few(TableWriter* w, int i) {
     for (size_t k = 0; k < w->waiting; ++k) insert_index_entry(w, i, w->slots[k], true);
 }
 
-void sort_by_instant(TableWriter* w) {
-    struct Waiting {
-        TimestampTz at;
-        size_t n;
-        TupleTableSlot* slot;
-    };
+struct Waiting {
+    TimestampTz at;
+    size_t n;
+    TupleTableSlot* slot;
+};
+
+// Returns the rows as they are sorted then, and with them as how many they came.
+Array<Waiting> sort_by_instant(TableWriter* w) {
     Array<Waiting> rows;
     rows.reserve(w->waiting);
     for (size_t k = 0; k < w->waiting; ++k) {
@@ -168,6 +171,7 @@ void sort_by_instant(TableWriter* w) {
     }
     std::sort(rows.begin(), rows.end(), [](const Waiting& a, const Waiting& b) { return a.at != b.at ? a.at < b.at : a.n < b.n; });
     for (size_t k = 0; k < w->waiting; ++k) w->slots[k] = rows[k].slot;
+    return rows;
 }
 
 // Those that wait, on pages as full as they are to be.
@@ -179,8 +183,20 @@ Size bytes_waiting(const TableWriter* w) {
     return bytes * 100 / static_cast<Size>(RelationGetFillFactor(w->relation, HEAP_DEFAULT_FILLFACTOR));
 }
 
-void place(TableWriter* w) {
+// `sorted`: empty if they are as they came.
+void note_places(TableWriter* w, std::span<const Waiting> sorted) {
+    if (w->places == nullptr) return;
+    size_t before = w->places->size;
+    MemoryContext caller = MemoryContextSwitchTo(w->memory);
+    w->places->reserve(before + w->waiting);
+    MemoryContextSwitchTo(caller);
+    w->places->size += w->waiting;
+    for (size_t k = 0; k < w->waiting; ++k) w->places->data[before + (sorted.empty() ? k : sorted[k].n)] = w->slots[k]->tts_tid;
+}
+
+void place(TableWriter* w, std::span<const Waiting> sorted) {
     table_multi_insert(w->relation, w->slots.data, static_cast<int>(w->waiting), GetCurrentCommandId(true), 0, nullptr);
+    note_places(w, sorted);
     sort_by_place({w->slots.data, w->waiting});
 }
 
@@ -188,12 +204,15 @@ void place(TableWriter* w) {
 void place_many(TableWriter* w) {
     MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext, "rows", ALLOCSET_DEFAULT_SIZES);
     MemoryContext caller = MemoryContextSwitchTo(scratch);
-    if (w->gathered_by != 0) sort_by_instant(w);
+    Array<Waiting> sorted;
+    if (w->gathered_by != 0) sorted = sort_by_instant(w);
     make_room(w->relation, bytes_waiting(w));
-    place(w);
+    place(w, sorted.span());
     MemoryContextSwitchTo(caller);
     MemoryContextDelete(scratch);
 }
+
+}  // namespace
 
 void flush(TableWriter* w) {
     if (w->waiting == 0) return;
@@ -201,7 +220,7 @@ void flush(TableWriter* w) {
     if (w->waiting >= kRowsPerFlush) {
         place_many(w);
     } else {
-        place(w);
+        place(w, {});
     }
     // One index after the other: the pages of each are met once, not again and again between those of the others.
     for (int i = 0; i < w->index_count; ++i) {
@@ -214,8 +233,6 @@ void flush(TableWriter* w) {
     for (size_t k = 0; k < w->waiting; ++k) ExecClearTuple(w->slots[k]);
     w->waiting = 0;
 }
-
-}  // namespace
 
 bool is_empty(Oid table) {
     Relation relation = table_open(table, AccessShareLock);
@@ -288,10 +305,11 @@ void insert(TableWriter* w, const Datum* values, const bool* nulls) {
     MemoryContextSwitchTo(caller);
 }
 
-void update(TableWriter* w, ItemPointer tid, const Datum* values, const bool* nulls) {
+void update(TableWriter* w, ItemPointer tid, const Datum* values, const bool* nulls, ItemPointer head) {
     RowMemory memory;
     HeapTuple tuple = form_here(&memory, RelationGetDescr(w->relation), values, nulls);
     NewEntries needed = late_lock.table == w ? update_late_row(tuple) : update_tuple(w->relation, tid, tuple);
+    if (needed == NewEntries::all) *head = tuple->t_self;
     if (needed != NewEntries::none) {
         TupleTableSlot* slot = make_slot(w);
         ExecStoreHeapTuple(tuple, slot, false);
@@ -307,6 +325,13 @@ namespace {
 
 // By how much a row may grow from one version to the next and still find room on a page that is not crowded.
 constexpr Size kGrowth = 128;
+
+bool begins_with(Relation relation, HeapTuple row, std::string_view text) {
+    bool null;
+    Datum first = heap_getattr(row, 1, RelationGetDescr(relation), &null);
+    const void* found = DatumGetPointer(first);
+    return !VARATT_IS_EXTENDED(found) || VARATT_IS_SHORT(found) ? view(first) == text : false;  // not with a page locked
+}
 
 bool visit(Relation relation, ItemPointer tid, Snapshot snapshot, HeapTuple* copy, Holder* holder) {
     Buffer buffer = ReadBuffer(relation, ItemPointerGetBlockNumber(tid));
@@ -350,6 +375,28 @@ bool find_version(Relation relation, ItemPointer tid, Snapshot snapshot) { retur
 
 bool find_free_version(Relation relation, ItemPointer tid, Snapshot snapshot, Holder* holder) {
     return visit(relation, tid, snapshot, nullptr, holder);
+}
+
+bool has_text(Relation relation, ItemPointerData tid, Snapshot snapshot, std::string_view text) {
+    Buffer buffer = ReadBuffer(relation, ItemPointerGetBlockNumber(&tid));
+    LockBuffer(buffer, BUFFER_LOCK_SHARE);
+    HeapTupleData row;
+    bool found = heap_hot_search_buffer(&tid, relation, buffer, snapshot, &row, nullptr, true) && begins_with(relation, &row, text);
+    LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
+    ReleaseBuffer(buffer);
+    return found;
+}
+
+ItemPointerData head_of(TableWriter* w, ItemPointerData tid) {
+    Buffer buffer = ReadBuffer(w->relation, ItemPointerGetBlockNumber(&tid));
+    LockBuffer(buffer, BUFFER_LOCK_SHARE);
+    OffsetNumber heads[MaxHeapTuplesPerPage];
+    heap_get_root_tuples(BufferGetPage(buffer), heads);
+    OffsetNumber head = heads[ItemPointerGetOffsetNumber(&tid) - 1];
+    LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
+    ReleaseBuffer(buffer);
+    ItemPointerSetOffsetNumber(&tid, head);
+    return tid;
 }
 
 HeapTuple read_version(Relation relation, ItemPointerData tid, Snapshot snapshot) {
@@ -415,21 +462,25 @@ HeapTuple find_and_lock(TableWriter* w, Datum key) {
 
 namespace {
 
-// Whether the row at `tid`, in whatever version, has exactly these values.
-bool has_values(Relation relation, ItemPointer tid, std::span<const Datum> values) {
+// Whether the snapshot, if there is one, sees a row at `tid` whose first columns have exactly these values.
+bool has_values(Relation relation, ItemPointer tid, std::span<const Datum> values, Snapshot snapshot) {
     TupleDesc layout = RelationGetDescr(relation);
-    if (layout->natts != static_cast<int>(values.size())) return false;
+    if (layout->natts < static_cast<int>(values.size())) return false;
     Buffer buffer = ReadBuffer(relation, ItemPointerGetBlockNumber(tid));
     LockBuffer(buffer, BUFFER_LOCK_SHARE);
     Page page = BufferGetPage(buffer);
     OffsetNumber offset = ItemPointerGetOffsetNumber(tid);
     bool same = offset <= PageGetMaxOffsetNumber(page) && ItemIdIsNormal(PageGetItemId(page, offset));
+    HeapTupleData row;
     if (same) {
-        HeapTupleData row = row_on(relation, buffer, offset);
+        row = row_on(relation, buffer, offset);
+        same = snapshot == InvalidSnapshot || HeapTupleSatisfiesVisibility(&row, snapshot, buffer);
+    }
+    if (same) {
         Datum found[MaxHeapAttributeNumber];
         bool nulls[MaxHeapAttributeNumber];
         heap_deform_tuple(&row, layout, found, nulls);
-        for (int i = 0; same && i < layout->natts; ++i) {
+        for (int i = 0; same && i < static_cast<int>(values.size()); ++i) {
             Form_pg_attribute column = TupleDescAttr(layout, i);
             bool elsewhere = column->attlen == -1 && !nulls[i] && VARATT_IS_EXTERNAL(DatumGetPointer(found[i]));  // not with a page locked
             same = !nulls[i] && !elsewhere && datum_image_eq(found[i], values[static_cast<size_t>(i)], column->attbyval, column->attlen);
@@ -442,8 +493,8 @@ bool has_values(Relation relation, ItemPointer tid, std::span<const Datum> value
 
 }  // namespace
 
-bool remove_same(TableWriter* w, ItemPointer tid, std::span<const Datum> values) {
-    if (!has_values(w->relation, tid, values)) return false;
+bool remove_same(TableWriter* w, ItemPointer tid, std::span<const Datum> values, Snapshot snapshot) {
+    if (!has_values(w->relation, tid, values, snapshot)) return false;
     TM_FailureData failure;
     return table_tuple_delete(w->relation, tid, GetCurrentCommandId(true), GetActiveSnapshot(), InvalidSnapshot, true, &failure, false) == TM_Ok;
 }

@@ -4,6 +4,8 @@
 // evaluated, and their indexes are plain, but for leaving out what is NULL. Rows are visible to what follows after written().
 #pragma once
 
+#include <string_view>
+
 #include "pg/array.hpp"
 
 namespace lifecycle::pg {
@@ -20,6 +22,7 @@ struct TableWriter {
     size_t waiting;
     MemoryContext memory;          // which they are in
     AttrNumber gathered_by;        // 0: they are written as they come
+    Array<ItemPointerData>* places;  // nullptr, or where the rows that were inserted have come to lie, in their order, as far as they are written
     TupleTableSlot* found;
 };
 
@@ -34,14 +37,18 @@ TableWriter* open_writer(Oid table);
 // finds them on few pages. It may stay open from batch to batch; nobody finds the rows until it is closed.
 TableWriter* open_gatherer(Oid table, AttrNumber instant);
 void close_writer(TableWriter* writer);  // flushes
+void flush(TableWriter* writer);         // writes what waits
 
 // The values are copied; the row is written at the latest when the writer is closed.
 void insert(TableWriter* writer, const Datum* values, const bool* nulls);
-// The row at `tid`, which this transaction has locked or read_to_update() has read. Its unique keys stay as they are.
-void update(TableWriter* writer, ItemPointer tid, const Datum* values, const bool* nulls);
+// The row at `tid`, which this transaction has locked or read_to_update() has read. Its unique keys stay as they are. `head` is where its chain of
+// versions begins, if that is known; it follows the row where that has to move.
+void update(TableWriter* writer, ItemPointer tid, const Datum* values, const bool* nulls, ItemPointer head);
+// Where the chain begins that the version at `tid` belongs to. Looks at all rows of the page.
+ItemPointerData head_of(TableWriter* writer, ItemPointerData tid);
 void remove(TableWriter* writer, ItemPointer tid);
-// The row at `tid`, if it is there and has exactly these values. False: it is not.
-bool remove_same(TableWriter* writer, ItemPointer tid, std::span<const Datum> values);
+// The row at `tid`, if the snapshot sees one there whose first columns have exactly these values. InvalidSnapshot: this transaction has seen it there.
+bool remove_same(TableWriter* writer, ItemPointer tid, std::span<const Datum> values, Snapshot snapshot);
 
 // The row with this key, of texts and instants, in the table's primary key, as others have left it until now. False: there is none.
 bool find(TableWriter* writer, std::span<const Datum> key, ItemPointer tid);
@@ -60,6 +67,9 @@ struct Holder {
 bool is_held(HeapTuple row, Holder* holder);
 // find_version() of a row that is not held.
 bool find_free_version(Relation table, ItemPointer tid, Snapshot snapshot, Holder* holder);
+
+// Whether the snapshot sees there a row that begins with this text. `tid` may be any place that a row has ever had.
+bool has_text(Relation table, ItemPointerData tid, Snapshot snapshot, std::string_view text);
 // What lies on a page of the table, which is pinned and locked, at a place that holds a row.
 HeapTupleData row_on(Relation table, Buffer page, OffsetNumber place);
 // A copy of it; nullptr: the snapshot sees none.

@@ -340,8 +340,8 @@ void write_enrolment(pg::TableWriter* rows, const Enrolment& e, Instant now, Sha
                     e.end_reason == nullptr};
     static_assert(std::size(values) == std::size(nulls));
     if (ItemPointerIsValid(&e.tid)) {
-        ItemPointerData tid = e.tid;
-        pg::update(rows, &tid, values, nulls);
+        ItemPointerData tid = e.tid, head;
+        pg::update(rows, &tid, values, nulls, &head);
     } else {
         pg::insert(rows, values, nulls);
     }

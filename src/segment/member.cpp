@@ -165,7 +165,12 @@ Instant Customer::next_change(Instant after) {
     Instant flip = next_flip(after);
     for (int looks = 0; looks < kLooks && flip != rules::kNever; ++looks) {
         evaluate(flip, scratch);
-        if (memcmp(scratch.data(), held.data(), count()) != 0) return flip;
+        if (memcmp(scratch.data(), held.data(), count()) != 0) {
+            for (size_t i = 0; i < count(); ++i) {
+                if (held[i] && !scratch[i]) ends_first = i;
+            }
+            return flip;
+        }
         flip = next_flip(flip);
     }
     return flip;

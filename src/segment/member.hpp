@@ -18,8 +18,9 @@ struct Writes {
     };
     struct Move {
         uint32 segment;
-        Datum customer;
-        Instant at;
+        Change* change;
+        Instant since;
+        bool ends_first;  // as far as time alone has it
     };
     pg::Array<Stay> past;
     pg::Array<Move> entered, left;
@@ -105,6 +106,7 @@ struct Customer {
     rules::Held found = {};  // what is being worked out, for those that ask for other segments
     Instant found_at = 0;    // as of this instant
     bool news = false;  // what is entered now is news, although the change is silent
+    size_t ends_first = SIZE_MAX;  // which segment next_change() has found to be left then
 
     size_t count() const { return all.list.size; }
 

@@ -6,6 +6,7 @@
 #include "pg/catalog.hpp"
 #include "pg/clock.hpp"
 #include "pg/fault.hpp"
+#include "pg/finger.hpp"
 #include "pg/guard.hpp"
 #include "pg/statement.hpp"
 #include "pg/table.hpp"
@@ -76,9 +77,9 @@ void show(Customer& c) {
     for (size_t i = 0; i < c.count(); ++i) {
         const Segment& s = c.all.list[i];
         bool moved = c.was[i] && (!c.held[i] || c.was_since[i] != c.since[i]);
-        if (moved) c.writes.left.push({static_cast<uint32>(i), change.after.values[kCustomerId], 0});
+        if (moved) c.writes.left.push({static_cast<uint32>(i), &change, c.was_since[i], false});
         if (!c.held[i]) continue;
-        if (!c.was[i] || moved) c.writes.entered.push({static_cast<uint32>(i), change.after.values[kCustomerId], c.since[i]});
+        if (!c.was[i] || moved) c.writes.entered.push({static_cast<uint32>(i), &change, c.since[i], i == c.ends_first});
         memberships.push({s.id, c.since[i]});
         if (s.dimension != 0 && s.dimension == c.all.lifecycle_dimension) change.after.set(kLifecycle, s.name);
         if (s.dimension != 0 && s.dimension == c.all.engagement_dimension) change.after.set(kEngagement, s.name);
@@ -167,28 +168,51 @@ void write_deltas(const Segments& all, const Writes& writes) {
     if (deltas != nullptr) pg::close_writer(deltas);
 }
 
-void write_members(const Segments& all, Writes& writes, const Gathered* gathered) {
-    pg::TableWriter* members = pg::open_writer(pg::table_oid(pg::Table::segment_member));
-    for (const Writes::Move& move : writes.left) {
-        Datum key[] = {all.list[move.segment].name, move.customer};
-        ItemPointerData row;
-        if (pg::find(members, key, &row)) pg::remove(members, &row);
-    }
-    // In the order of their index, which is walked along instead of here and there: by segment, and the customers come sorted.
+// In the order of their index, which is walked along instead of here and there: by segment, and the customers come sorted.
+std::span<const Writes::Move*> in_order_of_index(const Segments& all, const pg::Array<Writes::Move>& moves) {
     auto starts = pg::zeroed<size_t>(all.list.size + 1);
-    for (const Writes::Move& move : writes.entered) ++starts[move.segment + 1];
+    for (const Writes::Move& move : moves) ++starts[move.segment + 1];
     for (size_t i = 1; i <= all.list.size; ++i) starts[i] += starts[i - 1];
-    auto sorted = pg::zeroed<const Writes::Move*>(writes.entered.size);
-    for (const Writes::Move& move : writes.entered) sorted[starts[move.segment]++] = &move;
-    for (const Writes::Move* move : sorted) {
-        Datum values[] = {all.list[move->segment].name, move->customer, TimestampTzGetDatum(move->at)};
-        bool nulls[] = {false, false, false};
-        pg::insert(gathered == nullptr ? members : gathered->members, values, nulls);
-    }
-    pg::close_writer(members);
+    auto sorted = pg::zeroed<const Writes::Move*>(moves.size);
+    for (const Writes::Move& move : moves) sorted[starts[move.segment]++] = &move;
+    return sorted;
 }
 
-void write(const Segments& all, Writes& writes, Instant now, const Gathered* gathered) {
+Datum customer_of(const Writes::Move& move) { return move.change->after.values[kCustomerId]; }
+
+void remove_members(const Segments& all, const Writes& writes, pg::TableWriter* members) {
+    pg::Array<pg::Doomed> doomed;
+    doomed.reserve(writes.left.size);
+    for (const Writes::Move* move : in_order_of_index(all, writes.left))
+        doomed.push({{all.list[move->segment].name, customer_of(*move), TimestampTzGetDatum(move->since)}, &move->change->member_row});
+    pg::remove_rows(members, doomed.span());
+}
+
+// The timer is to say where the membership lies that it will most likely end.
+void write_members(const Segments& all, Writes& writes, Gathered* gathered) {
+    pg::TableWriter* members = pg::open_writer(pg::table_oid(pg::Table::segment_member));
+    remove_members(all, writes, members);
+    pg::Array<ItemPointerData> places;
+    members->places = &places;
+    auto entered = in_order_of_index(all, writes.entered);
+    for (const Writes::Move* move : entered) {
+        Datum values[] = {all.list[move->segment].name, customer_of(*move), TimestampTzGetDatum(move->since)};
+        bool nulls[] = {false, false, false};
+        if (gathered == nullptr) {
+            pg::insert(members, values, nulls);
+        } else {
+            pg::insert(gathered->members, values, nulls);
+            ++gathered->member_count;
+            if (move->ends_first) move->change->member_number = gathered->member_count;
+        }
+    }
+    pg::close_writer(members);
+    for (size_t k = 0; k < places.size; ++k) {
+        if (entered[k]->ends_first) entered[k]->change->member_row = places[k];
+    }
+}
+
+void write(const Segments& all, Writes& writes, Instant now, Gathered* gathered) {
     if (!writes.left.empty() || !writes.entered.empty()) {
         write_deltas(all, writes);
         write_members(all, writes, gathered);
