@@ -1,6 +1,7 @@
 #include "pg/expression.hpp"
 
 #include "pg/catalog.hpp"
+#include "pg/literals.hpp"
 #include "pg/text.hpp"
 
 namespace lifecycle::pg {
@@ -176,24 +177,6 @@ bool is_star(Node* node) {
     return IsA(node, ColumnRef) && IsA(llast(castNode(ColumnRef, node)->fields), A_Star);
 }
 
-// 'now' and its like become a constant when they are read: they would be frozen at the instant of compilation.
-bool refuse_moving_literals(Node* node, Check* check) {
-    if (node == nullptr) return false;
-    if (IsA(node, A_Const) && !castNode(A_Const, node)->isnull && IsA(&castNode(A_Const, node)->val, String)) {
-        const char* text = strVal(&castNode(A_Const, node)->val);
-        for (const char* word : {"now", "today", "tomorrow", "yesterday"}) {
-            if (pg_strcasecmp(text, word) != 0) continue;
-            ereport(ERROR, errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-                    errmsg("the literal \"%s\" cannot be used in %s", text, check->rules->what),
-                    errdetail("It would mean the moment at which the expression was compiled, for ever."),
-                    check->rules->clock ? errhint("Use now().") : 0,
-                    parser_errposition(check->state, castNode(A_Const, node)->location));
-        }
-        return false;
-    }
-    return walk_raw_expression(node, refuse_moving_literals, check);
-}
-
 // A text is one expression and nothing else: this parse mode would accept FROM, WHERE, LIMIT and the rest as well.
 Node* parse_single_expression(const char* text, const ExpressionRules& rules) {
     List* statements = raw_parser(text, RAW_PARSE_PLPGSQL_EXPR);
@@ -274,6 +257,22 @@ bool qualify_functions(Node* node, const ExpressionRules* rules) {
     return walk_raw_expression(node, qualify_functions, rules);
 }
 
+// Arguments that were passed by name, as the function has them.
+Node* in_order(Node* node, void* context) {
+    if (node == nullptr) return nullptr;
+    node = mutate_expression(node, in_order, context);
+    if (!IsA(node, FuncExpr)) return node;
+    auto* called = castNode(FuncExpr, node);
+    bool named = false;
+    ListCell* c;
+    foreach (c, called->args) named = named || IsA(lfirst(c), NamedArgExpr);
+    if (!named) return node;
+    HeapTuple function = SearchSysCache1(PROCOID, ObjectIdGetDatum(called->funcid));
+    called->args = expand_function_arguments(called->args, false, called->funcresulttype, function);
+    ReleaseSysCache(function);
+    return node;
+}
+
 bool collect_columns(Node* node, Bitmapset** columns) {
     if (node == nullptr) return false;
     if (IsA(node, Var)) {
@@ -301,13 +300,15 @@ Node* compile_expression(const char* text, Relation relation, const ExpressionRu
     ParseNamespaceItem* row = addRangeTableEntryForRelation(state, relation, AccessShareLock, nullptr, false, true);
     addNSItemToQuery(state, row, true, true, true);
     Check check{&rules, state, InvalidOid};
-    refuse_moving_literals(raw, &check);
+    Literals literals{rules.what, rules.clock, {}};
+    take_out_literals(raw, state, &literals);
     if (!rules.functions.empty()) qualify_functions(raw, &rules);
     Node* expression = transformExpr(state, raw, EXPR_KIND_WHERE);
-    expression = coerce(state, expression, rules);
+    expression = put_back_literals(coerce(state, expression, rules), &literals);
     assign_expr_collations(state, expression);
 
     check_node(expression, &check);
+    expression = in_order(expression, nullptr);
     if (rules.clock) expression = now_to_parameter(expression, nullptr);
     free_parsestate(state);
 
