@@ -22,7 +22,7 @@ void keep_first_of_dimension(std::span<const std::uint8_t> dimension, Held held)
 template <class World>
 Instant walk_forward(World& world, Instant from, Instant to, Held held, Held scratch) {
     Instant flip = world.next_flip(from);
-    while (flip <= to) {
+    while (flip <= to && flip != kNever) {  // `to` may be the end of time
         world.evaluate(flip, scratch);
         bool differs = false;
         for (std::size_t i = 0; i < held.size(); ++i) differs |= held[i] != scratch[i];

@@ -120,6 +120,7 @@ const rules::Total* first_after(std::span<const rules::Total> totals, Instant t)
 }  // namespace
 
 Instant Customer::next_flip(Instant after) {
+    CHECK_FOR_INTERRUPTS();  // somebody may walk through a hundred thousand years
     Instant next = rules::kNever;
     auto look_at = [&](Instant flip) {
         if (flip > after && flip < next) next = flip;
@@ -177,6 +178,10 @@ Instant Customer::next_change(Instant after) {
 }
 
 bool Customer::holds(size_t i) {
+    if (all.list[i].broken != nullptr) {
+        note_problem(i, all.list[i].broken);
+        return was[i] != 0;
+    }
     if (!careful) return judge(all.list[i].formula) == Verdict::yes;
     Verdict verdict = Verdict::no;
     ErrorData* error = pg::attempt([&] { verdict = judge(all.list[i].formula); });

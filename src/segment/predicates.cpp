@@ -165,6 +165,13 @@ void prepare_all(Segments* all, const Ordering& ordering, Relation customer) {
         all->list[i].formula = add_formula(&all->formulas, ordering.drafts[i].predicate, all->calls.clock, segments.span(), all->evaluator);
 }
 
+// A predicate could be compiled when it was written, but what it names may have been dropped since: orders must go on.
+bool is_for_good(const ErrorData* error) {
+    int category = ERRCODE_TO_CATEGORY(error->sqlerrcode);
+    return category == ERRCODE_SYNTAX_ERROR_OR_ACCESS_RULE_VIOLATION || category == ERRCODE_DATA_EXCEPTION ||
+           category == ERRCODE_FEATURE_NOT_SUPPORTED || error->sqlerrcode == ERRCODE_INTERNAL_ERROR;  // "cache lookup failed"
+}
+
 // Reads and compiles all segments into the context; `alone`, if there is one, comes last and is named so.
 Segments* build(MemoryContext context, const char* alone, bool in_scenario) {
     MemoryContext caller = CurrentMemoryContext;
@@ -195,7 +202,15 @@ Segments* build(MemoryContext context, const char* alone, bool in_scenario) {
     for (size_t i = 0; i < fresh->list.size; ++i) {
         fresh->calls.in_scenario = in_scenario && i == rows;
         const char* what = what_is(fresh->list[i].name_view);
-        ordering.drafts[i].predicate = compile(what, ordering.drafts[i].text, customer, static_cast<int>(i), fresh);
+        auto compile_it = [&] { ordering.drafts[i].predicate = compile(what, ordering.drafts[i].text, customer, static_cast<int>(i), fresh); };
+        if (i == rows) {
+            compile_it();  // the one that is asked about
+            continue;
+        }
+        fresh->list[i].broken = pg::attempt(compile_it);
+        if (fresh->list[i].broken == nullptr) continue;
+        if (!is_for_good(fresh->list[i].broken)) ReThrowError(fresh->list[i].broken);
+        ordering.drafts[i].predicate = makeBoolConst(false, false);
     }
     // Alone, it needs only those that it asks for.
     for (uint32 i = alone != nullptr ? static_cast<uint32>(rows) : 0; i < fresh->list.size; ++i) {

@@ -14,6 +14,7 @@ struct Segment {
     bool timeless;    // reads nothing that purchases or time change: entered when it was found
     int parameter;    // takes the result, for in_segment() in other predicates; 0: none asks
     uint32 formula;   // what it stands for, see Formulas
+    ErrorData* broken;  // what keeps it from being compiled: its members stay who they were; nullptr: nothing
 };
 
 // All segments, compiled, in the order of dimension and rank.
