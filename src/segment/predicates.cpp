@@ -18,6 +18,9 @@ pg::Statement read_segments{
 constexpr Column kMovedByPurchases[] = {kFirstOrderAt, kPreviousOrderAt, kLastOrderAt, kOrderCount, kRevenue,
                                         kAverageOrderValue, kLastActivityAt, kTier, kTierSince, kTierSpend, kPoints};
 
+constexpr Column kUnremembered[] = {kEmail, kPhone, kFirstName, kLastName, kLocale, kTimeZone, kBirthday, kCreatedAt, kTags, kAttributes,
+                                    kEmailConsent, kSmsConsent, kPushConsent, kAdsConsent, kCartId, kCartValue, kCartUpdatedAt};
+
 constexpr Column kAmounts[] = {kRevenue, kAverageOrderValue, kTierSpend};
 constexpr Column kMovedByLoyalty[] = {kTier, kTierSince, kTierSpend, kPoints};
 
@@ -110,6 +113,7 @@ struct Ordering {
         drafts[i].state = Draft::open;
         path.push(i);
         Segment& segment = all->list[i];
+        segment.unremembered = reads_any(drafts[i].predicate, kUnremembered) || asks_for_deeds(i);
         segment.timeless = !reads_any(drafts[i].predicate, kMovedByPurchases) && !asks_for_time(i);
         for (const Reference& r : all->calls.references) {
             if (r.user != static_cast<int>(i)) continue;
@@ -121,11 +125,13 @@ struct Ordering {
             if (drafts[other].state == Draft::unseen) visit(static_cast<uint32>(other));
             all->list[other].parameter = r.parameter;
             segment.timeless &= all->list[other].timeless;
+            segment.unremembered |= all->list[other].unremembered;
         }
         for (uint32 k = 0; k < i; ++k) {
             if (segment.dimension == 0 || all->list[k].dimension != segment.dimension) continue;
             if (drafts[k].state == Draft::open) refuse_circle(reference_on_path(k), k);
             if (drafts[k].state == Draft::unseen) visit(k);
+            segment.unremembered |= all->list[k].unremembered;
         }
         path.size--;
         drafts[i].state = Draft::ordered;
@@ -143,6 +149,18 @@ struct Ordering {
             }
         }
         return all->calls.references[0];
+    }
+
+    // Lines of orders and events may have come in after the instant that they are of, birthdays are part of the profile.
+    bool asks_for_deeds(uint32 i) const {
+        Bitmapset* asked = pg::parameters_of(drafts[i].predicate);
+        for (const FactCall& call : all->calls.facts) {
+            if (call.looks != Looks::at_purchases && bms_is_member(call.parameter, asked)) return true;
+        }
+        for (const AnniversaryCall& call : all->calls.anniversaries) {
+            if (bms_is_member(call.parameter, asked)) return true;
+        }
+        return false;
     }
 
     bool asks_for_time(uint32 i) const {

@@ -12,6 +12,7 @@ struct Segment {
     std::string_view name_view;
     uint8 dimension;  // a number for each dimension, 0: none
     bool timeless;    // reads nothing that purchases or time change: entered when it was found
+    bool unremembered;  // reads what is kept for the present only, such as the profile: since when it holds is on record and nowhere else
     int parameter;    // takes the result, for in_segment() in other predicates; 0: none asks
     uint32 formula;   // what it stands for, see Formulas
     ErrorData* broken;  // what keeps it from being compiled: its members stay who they were; nullptr: nothing

@@ -212,6 +212,10 @@ void look_back(Customer& c) {
         Instant since = recorded_since(c, i, change.corrected_from);
         c.since[i] = since != rules::kNever ? since : later != rules::kNever ? c.since[i] : change.corrected_from;
     }
+    // Worked out anew by what is known today, it would have begun when it had not.
+    for (size_t i = 0; change.replay && !takes_over(change) && i < c.count(); ++i) {
+        if (c.held[i] && c.was[i] && c.all.list[i].unremembered) c.since[i] = c.was_since[i];
+    }
     move(c);
 }
 
