@@ -352,6 +352,7 @@ Evaluator* make_evaluator(TupleDesc row, std::span<const Oid> parameters) {
             evaluator->parameters->params[i].isnull = true;
         }
         evaluator->context->ecxt_param_list_info = evaluator->parameters;
+        evaluator->failures = static_cast<ErrorData**>(palloc0(parameters.size() * sizeof(ErrorData*)));
     }
     return evaluator;
 }
@@ -406,6 +407,30 @@ void set_parameter(Evaluator* evaluator, int number, Datum value, bool null) {
     ParamExternData& parameter = evaluator->parameters->params[number - 1];
     parameter.value = value;
     parameter.isnull = null;
+}
+
+namespace {
+
+ParamExternData* value_or_failure(ParamListInfo parameters, int number, bool, ParamExternData*) {
+    ErrorData* failure = static_cast<ErrorData**>(parameters->paramFetchArg)[number - 1];
+    if (failure != nullptr) ReThrowError(failure);
+    return &parameters->params[number - 1];
+}
+
+}  // namespace
+
+void fail_parameter(Evaluator* evaluator, int number, ErrorData* error) {
+    evaluator->failures[number - 1] = error;
+    if (error == nullptr) return;
+    // The executor asks a hook for values only if there is one: nobody pays for it as long as nothing has failed.
+    evaluator->parameters->paramFetch = value_or_failure;
+    evaluator->parameters->paramFetchArg = evaluator->failures;
+}
+
+void forget_failures(Evaluator* evaluator) {
+    if (evaluator->parameters->paramFetch == nullptr) return;
+    evaluator->parameters->paramFetch = nullptr;
+    std::fill_n(evaluator->failures, evaluator->parameters->numParams, nullptr);
 }
 
 bool has_parameters(Node* expression) { return !bms_is_empty(parameters_of(expression)); }

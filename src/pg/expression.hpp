@@ -63,6 +63,7 @@ struct Evaluator {
     ExprContext* context;
     TupleTableSlot* slot;
     ParamListInfo parameters;
+    ErrorData** failures;  // of each parameter, see fail_parameter()
 };
 
 Evaluator* make_evaluator(TupleDesc row, std::span<const Oid> parameters);
@@ -70,6 +71,9 @@ Evaluator* make_evaluator(TupleDesc row, std::span<const Oid> parameters);
 Node* planned(Node* expression);
 ExprState* prepare(Node* expression, Evaluator* evaluator);
 void set_parameter(Evaluator* evaluator, int number, Datum value, bool null);
+// An expression that comes to the parameter raises this error, until forget_failures(); nullptr: it has a value again.
+void fail_parameter(Evaluator* evaluator, int number, ErrorData* error);
+void forget_failures(Evaluator* evaluator);
 
 // The result lives in per-row memory: until forget_row().
 inline Datum evaluate(ExprState* state, Evaluator* evaluator, bool* null) {

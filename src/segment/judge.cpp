@@ -1,16 +1,8 @@
 // Judging predicates for one customer at an instant, and the instants at which they can change.
 #include "pg/clock.hpp"
-#include "pg/guard.hpp"
 #include "segment/member.hpp"
 
 namespace lifecycle::segment {
-
-template <class F>
-bool Customer::works(F&& body) {
-    if (careful) return pg::attempt(body) == nullptr;
-    body();
-    return true;
-}
 
 Verdict Customer::fixed(uint32 number) {
     Known::Fixed& known = shop.known.expressions[number];
@@ -96,7 +88,11 @@ Verdict Customer::judge(uint32 part) {
             break;
     }
     const Expression& expression = all.formulas.expressions[f.number];
-    for (uint32 number : expression.edges) edge(number, &at);  // sets its parameter
+    for (uint32 number : expression.edges) {
+        // Sets its parameter. One that cannot be worked out does no harm unless the expression comes to it: a CASE may guard it.
+        ErrorData* error = failure_of([&] { edge(number, &at); });
+        if (error != nullptr) pg::fail_parameter(all.evaluator, all.formulas.edges[number].parameter, error);
+    }
     bool null;
     Datum value = pg::evaluate(expression.state, all.evaluator, &null);
     return null ? Verdict::unknown : verdict_of(DatumGetBool(value));
@@ -128,7 +124,7 @@ bool Customer::is_decided(const Formula& f, bool positive, bool certain) {
             continue;
         }
         const Known::Fixed& known = shop.known.expressions[part.number];
-        if (certain && !known.judged) certain = works([&] { fixed(part.number); });
+        if (certain && !known.judged) certain = failure_of([&] { fixed(part.number); }) == nullptr;
         if (!known.judged) continue;
         if (known.verdict == decisive || (positive && f.kind == Formula::Kind::all && known.verdict == Verdict::unknown)) return true;
     }
@@ -159,7 +155,8 @@ void Customer::collect_flips(uint32 part, bool positive, bool certain) {
             }
             return;
         case Kind::clock:
-            if (works([&] { known = edge(f.number, &at); }) && known) collect_term({static_cast<int>(f.op), 0, false, rules::Unit::none, nullptr}, at);
+            if (failure_of([&] { known = edge(f.number, &at); }) == nullptr && known)
+                collect_term({static_cast<int>(f.op), 0, false, rules::Unit::none, nullptr}, at);
             return;
         case Kind::moving:
             break;
@@ -168,7 +165,7 @@ void Customer::collect_flips(uint32 part, bool positive, bool certain) {
         const pg::ClockTerm& term = all.calls.clock.terms[number];
         for (uint32 k : all.formulas.expressions[f.number].edges) {
             if (all.formulas.edges[k].parameter != term.parameter) continue;
-            if (works([&] { known = edge(k, &at); }) && known) collect_term(term, at);
+            if (failure_of([&] { known = edge(k, &at); }) == nullptr && known) collect_term(term, at);
         }
     }
 }

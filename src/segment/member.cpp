@@ -6,7 +6,6 @@
 #include "customer/packed_memberships.hpp"
 #include "customer/shop.hpp"
 #include "pg/clock.hpp"
-#include "pg/guard.hpp"
 #include "pg/money.hpp"
 #include "pg/text.hpp"
 #include "rules/flips.hpp"
@@ -25,15 +24,10 @@ Workshop make_workshop(const Segments& all) {
     return shop;
 }
 
-// False: NULL, or an error while each predicate is judged by itself.
 bool Customer::value_of(ExprState* state, Datum* value) {
-    bool null = true;
-    if (!careful) {
-        *value = pg::evaluate(state, all.evaluator, &null);
-        return !null;
-    }
-    ErrorData* error = pg::attempt([&] { *value = pg::evaluate(state, all.evaluator, &null); });
-    return error == nullptr && !null;
+    bool null;
+    *value = pg::evaluate(state, all.evaluator, &null);
+    return !null;
 }
 
 namespace {
@@ -46,6 +40,7 @@ void forget(std::span<T> known) {
 void Customer::become(const Row& row) {
     pg::Evaluator* e = all.evaluator;
     pg::forget_row(e);
+    pg::forget_failures(e);
     ExecClearTuple(e->slot);
     memcpy(e->slot->tts_values, row.values, sizeof row.values);
     memcpy(e->slot->tts_isnull, row.nulls, sizeof row.nulls);
@@ -55,16 +50,26 @@ void Customer::become(const Row& row) {
     forget(shop.known.edges);
     forget(shop.known.segments);
     shop.known.flips.clear();
-    for (size_t i = 0; i < all.calls.facts.size; ++i) count(i);
-    for (size_t i = 0; i < all.calls.anniversaries.size; ++i) find_anniversary(i);
+    for (size_t i = 0; i < all.calls.facts.size; ++i) {
+        Counting& c = shop.countings[i];
+        if (c.built && all.calls.facts[i].constant) continue;
+        c.built = true;
+        c.error = failure_of([&] { count(i); });
+        if (c.error == nullptr) continue;
+        c.known = false;
+        c.window = {};
+    }
+    for (size_t i = 0; i < all.calls.anniversaries.size; ++i) {
+        Anniversary& a = shop.anniversaries[i];
+        a.error = failure_of([&] { find_anniversary(i); });
+        if (a.error != nullptr) a.known = false;
+    }
 }
 
 // Which deeds a call counts, and until when each of them does.
 void Customer::count(size_t i) {
     const FactCall& call = all.calls.facts[i];
     Counting& c = shop.countings[i];
-    if (c.built && call.constant) return;
-    c.built = true;
     c.window = {};
     c.counted.clear();
     Datum what = 0, span = 0;
@@ -119,6 +124,11 @@ const rules::Total* first_after(std::span<const rules::Total> totals, Instant t)
 
 }  // namespace
 
+template <class Sink>
+void Customer::each_flip_of_calls(Instant around, Sink&& sink) {
+    for (const Anniversary& a : shop.anniversaries) failure_of([&] { each_flip(a, around, sink); });
+}
+
 Instant Customer::next_flip(Instant after) {
     CHECK_FOR_INTERRUPTS();  // somebody may walk through a hundred thousand years
     Instant next = rules::kNever;
@@ -138,7 +148,7 @@ Instant Customer::next_flip(Instant after) {
             if (first != totals.data() + totals.size()) look_at(first->at);
         }
     }
-    for (const Anniversary& a : shop.anniversaries) each_flip(a, after, look_at);
+    each_flip_of_calls(after, look_at);
     return next;
 }
 
@@ -157,7 +167,7 @@ Instant Customer::previous_flip(Instant at_or_before) {
             if (first != totals.data()) look_at(first[-1].at);
         }
     }
-    for (const Anniversary& a : shop.anniversaries) each_flip(a, at_or_before, look_at);
+    each_flip_of_calls(at_or_before, look_at);
     return previous;
 }
 
@@ -190,23 +200,35 @@ bool Customer::holds(size_t i) {
     return was[i] != 0;  // left as it was
 }
 
-void Customer::evaluate(Instant at, rules::Held into) {
+// Gives the parameters that stand for calls their values at an instant.
+void Customer::set_calls(Instant at) {
     pg::Evaluator* e = all.evaluator;
-    pg::set_parameter(e, pg::kClockParameter, TimestampTzGetDatum(at), false);
     MemoryContext caller = MemoryContextSwitchTo(e->context->ecxt_per_tuple_memory);
     for (size_t i = 0; i < all.calls.facts.size; ++i) {
         const FactCall& call = all.calls.facts[i];
-        rules::Total total = rules::at(shop.countings[i].window, at);
+        const Counting& c = shop.countings[i];
+        rules::Total total = rules::at(c.window, at);
         Datum value = call.result == FactCall::Result::count ? Int64GetDatum(total.count)
                       : call.result == FactCall::Result::any ? BoolGetDatum(total.count > 0)
                                                              : pg::to_numeric(total.amount);
-        pg::set_parameter(e, call.parameter, value, !shop.countings[i].known);
+        pg::set_parameter(e, call.parameter, value, !c.known);
+        if (c.error != nullptr) pg::fail_parameter(e, call.parameter, c.error);
     }
     for (size_t i = 0; i < all.calls.anniversaries.size; ++i) {
         const Anniversary& a = shop.anniversaries[i];
-        pg::set_parameter(e, all.calls.anniversaries[i].parameter, BoolGetDatum(a.known && celebrates(a, at)), false);
+        int parameter = all.calls.anniversaries[i].parameter;
+        bool celebrated = false;
+        ErrorData* error = a.error != nullptr ? a.error : failure_of([&] { celebrated = a.known && celebrates(a, at); });
+        pg::set_parameter(e, parameter, BoolGetDatum(celebrated), false);
+        if (careful) pg::fail_parameter(e, parameter, error);
     }
     MemoryContextSwitchTo(caller);
+}
+
+void Customer::evaluate(Instant at, rules::Held into) {
+    pg::Evaluator* e = all.evaluator;
+    pg::set_parameter(e, pg::kClockParameter, TimestampTzGetDatum(at), false);
+    set_calls(at);
     found = into;
     found_at = at;
     uint8 found_in[256] = {};  // the dimensions in which a segment has been found

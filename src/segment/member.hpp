@@ -2,6 +2,7 @@
 #pragma once
 
 #include "customer/change.hpp"
+#include "pg/guard.hpp"
 #include "rules/membership.hpp"
 #include "segment/facts.hpp"
 #include "segment/predicates.hpp"
@@ -42,7 +43,8 @@ struct TakenBack {
 // What a FactCall counts for one customer, worked out once and kept while the row's columns change, unless it depends on them.
 struct Counting {
     bool built;
-    bool known;  // false: an argument is NULL
+    bool known;  // false: an argument is NULL, or there is an error
+    ErrorData* error;  // what the predicates that ask for it fail with; nullptr: none
     rules::Window window;
     pg::Array<rules::Counted> counted;
     pg::Array<rules::Total> begun, ended;
@@ -51,6 +53,7 @@ struct Counting {
 // The day of an AnniversaryCall.
 struct Anniversary {
     bool known;
+    ErrorData* error;  // as above
     rules::Date of;
     int first_year;
     const Interval* before;  // nullptr: on the day itself
@@ -112,10 +115,14 @@ struct Customer {
 
     // From here on the customer is what `row` says.
     void become(const Row& row);
-    bool value_of(ExprState* state, Datum* value);
-    // Calls `body`; while each predicate is judged by itself an error in it is passed over.
+    bool value_of(ExprState* state, Datum* value);  // false: NULL
+    // Calls `body`; while each predicate is judged by itself an error in it is returned instead of raised.
     template <class F>
-    bool works(F&& body);
+    ErrorData* failure_of(F&& body) {
+        if (careful) return pg::attempt(body);
+        body();
+        return nullptr;
+    }
     Verdict fixed(uint32 expression);
     bool edge(uint32 number, Instant* at);  // false: NULL
     Verdict judge(uint32 part);
@@ -126,6 +133,9 @@ struct Customer {
     std::span<const Instant> flips_of(uint32 segment);
     void count(size_t call);
     void find_anniversary(size_t call);
+    void set_calls(Instant at);
+    template <class Sink>
+    void each_flip_of_calls(Instant around, Sink&& sink);
     // Of what can change what is held at `after`, and of everything.
     Instant next_flip(Instant after);
     Instant previous_flip(Instant at_or_before);
