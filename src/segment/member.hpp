@@ -158,6 +158,8 @@ struct Customer {
     void unbroken(size_t i);
 };
 
+// Whether the k-th is the last of its instant: what happens at one instant happens together, and nobody is anything in between.
+bool ends_instant(std::span<const Moment> moments, size_t k);
 // The customer as of the k-th purchase that has been taken in.
 void become_as_of(Customer& c, size_t k);
 

@@ -120,6 +120,7 @@ void correct_what_is_late(Customer& c) {
     c.become(change.before);
     bool flips = c.next_flip(first - 1) <= change.base.at;
     for (size_t k = 0; k < change.moments.size() && !flips; ++k) {
+        if (!ends_instant(change.moments, k)) continue;
         become_as_of(c, k);
         flips = c.next_flip(change.moments[k].at) <= change.now;
     }

@@ -30,6 +30,8 @@ void as_of(const Customer& c, Row& row, const Moment& moment) {
 
 }  // namespace
 
+bool ends_instant(std::span<const Moment> moments, size_t k) { return k + 1 == moments.size() || moments[k + 1].at != moments[k].at; }
+
 void become_as_of(Customer& c, size_t k) {
     if (k + 1 == c.change.moments.size()) {
         c.become(c.change.after);
@@ -46,7 +48,7 @@ namespace {
 // next segment of its dimension begins, else now.
 Instant left_at(Customer& c, size_t i) {
     for (size_t k = 0; k < c.change.moments.size(); ++k) {
-        if (c.change.moments[k].at < c.was_since[i]) continue;
+        if (c.change.moments[k].at < c.was_since[i] || !ends_instant(c.change.moments, k)) continue;
         become_as_of(c, k);
         c.evaluate(c.change.moments[k].at, c.scratch);
         if (!c.scratch[i]) return c.change.moments[k].at;
@@ -66,6 +68,7 @@ Instant since_when(Customer& c, size_t k, Instant to, rules::Held pending) {
     c.only(pending);
     while (k-- > 0) {
         const Moment& moment = c.change.moments[k];
+        if (moment.at == later) continue;
         if (later != rules::kNever) become_as_of(c, k);
         size_t open = rules::walk_back(c, moment.at, to, later, pending, c.since, c.scratch);
         later = moment.at;
@@ -118,6 +121,7 @@ void live(Customer& c) {
         rules::walk_forward(c, at, first, c.held, c.scratch);
     }
     for (size_t k = 0; k < change.moments.size(); ++k) {
+        if (!ends_instant(change.moments, k)) continue;
         const Moment& moment = change.moments[k];
         bool last = k + 1 == change.moments.size();
         if (last && !profile) {
@@ -242,6 +246,7 @@ void take_over(Customer& c) {
     c.news = true;
     rules::walk_forward(c, change.news_from, k < moments.size() ? moments[k].at - 1 : now, c.held, c.scratch);
     for (; k < moments.size(); ++k) {
+        if (!ends_instant(moments, k)) continue;
         Instant at = moments[k].at;
         become_as_of(c, k);
         c.arrive(at);
@@ -291,6 +296,7 @@ void correct(Customer& c) {
         rules::walk_forward(c, from, k < change.moments.size() ? change.moments[k].at - 1 : change.now, c.held, c.scratch);
     }
     for (; k < change.moments.size(); ++k) {
+        if (!ends_instant(change.moments, k)) continue;
         Instant at = change.moments[k].at;
         become_as_of(c, k);
         c.arrive(at);

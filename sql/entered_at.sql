@@ -1,0 +1,41 @@
+-- Since when a membership has been held: what happens at one instant, time alone, days that are years away. The clock is frozen.
+SET timezone = 'UTC';
+SET datestyle = 'ISO';
+SET client_min_messages = 'warning';
+\set SHOW_CONTEXT never
+SET lifecycle.clock = '2026-06-01 12:00+00';
+CREATE EXTENSION pg_lifecycle;
+CREATE TABLE orders (id int PRIMARY KEY, customer text, amount numeric, placed_at timestamptz);
+SELECT lifecycle.attach('orders', 'order', '{"order": "id", "customer": "customer", "amount": "amount", "placed_at": "placed_at"}');
+CREATE VIEW members AS SELECT segment, customer_id, entered_at FROM lifecycle.segment_member ORDER BY 1, 2;
+CREATE VIEW history AS SELECT segment, customer_id, entered_at, left_at FROM lifecycle.segment_history ORDER BY 1, 2, 3;
+
+-- Orders of one instant happen together: with the second and third of Ann's there is no moment at which she has two.
+INSERT INTO lifecycle.segment (name, predicate) VALUES ('not_two', 'order_count <> 2'), ('two', 'order_count = 2');
+INSERT INTO lifecycle.scenario (name, trigger, reentry) VALUES ('not_two', 'segment_entered:not_two', 'always'), ('two', 'segment_entered:two', 'always');
+UPDATE lifecycle.scenario SET status = 'active';
+INSERT INTO orders VALUES (1, 'ann', 10, '2026-06-01 12:00+00');
+SET lifecycle.clock = '2026-06-02 12:00+00';
+INSERT INTO orders SELECT n, 'ann', 10, lifecycle.now() FROM generate_series(2, 3) AS n;
+TABLE history;
+SELECT customer_id, scenario, anchor_at FROM lifecycle.enrolment ORDER BY 1, 2, 3;
+-- Corrections, what comes late and what is worked out anew say the same.
+SET lifecycle.clock = '2026-06-05 12:00+00';
+INSERT INTO orders VALUES (4, 'ann', 10, lifecycle.now());
+UPDATE orders SET placed_at = '2026-06-01 11:00+00' WHERE id = 1;
+INSERT INTO orders VALUES (10, 'bob', 10, '2026-06-01 12:00+00');
+INSERT INTO orders VALUES (11, 'bob', 10, '2026-06-04 12:00+00'), (12, 'bob', 10, '2026-06-04 12:00+00');
+INSERT INTO orders VALUES (20, 'cat', 10, '2026-06-01 12:00+00'), (21, 'cat', 10, '2026-06-01 12:00+00'), (22, 'cat', 10, '2026-06-01 12:00+00');
+TABLE history;
+DELETE FROM orders WHERE id = 4;
+TABLE history;
+CREATE TABLE before AS TABLE members;
+SELECT lifecycle.rebuild();
+(TABLE before EXCEPT TABLE members) UNION ALL (TABLE members EXCEPT TABLE before);
+SELECT * FROM lifecycle.verify();
+UPDATE lifecycle.segment SET predicate = 'order_count IS DISTINCT FROM 2' WHERE name = 'not_two';
+TABLE members;
+
+DROP VIEW members, history;
+DROP TABLE before, orders;
+DROP EXTENSION pg_lifecycle;
