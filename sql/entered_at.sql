@@ -36,6 +36,39 @@ SELECT * FROM lifecycle.verify();
 UPDATE lifecycle.segment SET predicate = 'order_count IS DISTINCT FROM 2' WHERE name = 'not_two';
 TABLE members;
 
+DELETE FROM lifecycle.scenario;
+DELETE FROM lifecycle.segment;
+TRUNCATE orders;
+
+-- Whoever has not bought anything yet enters with time, too, not when the customer was created.
+SET lifecycle.clock = '2026-08-01 12:00+00';
+INSERT INTO lifecycle.segment (name, predicate) VALUES ('fresh', 'order_count = 0');
+SELECT lifecycle.track('dan', 'customer', '{"created_at": "2026-06-25 12:00+00", "birthday": "1990-07-31"}');
+INSERT INTO lifecycle.segment (name, predicate) VALUES
+    ('week', $$now() >= '2026-07-28'$$),
+    ('after', $$created_at < now() - interval '30 days'$$),
+    ('summer', $$is_birthday('14 days') OR now() - created_at BETWEEN interval '37 days' AND interval '38 days'$$),
+    ('known', $$created_at < now()$$);
+SELECT lifecycle.track('eve', 'customer', '{"created_at": "2026-06-25 12:00+00", "birthday": "1990-07-31"}');
+SELECT lifecycle.track('fay', 'customer', '{"birthday": "1990-07-31"}');
+TABLE members;
+-- What the row has forgotten the record knows: when it was that Dan subscribed.
+INSERT INTO lifecycle.segment (name, predicate) VALUES ('subscriber', $$attributes ? 'plan' AND now() >= '2026-07-01'$$);
+SELECT lifecycle.track('dan', 'customer', '{"attributes": {"plan": "tea"}}');
+SET lifecycle.clock = '2026-08-02 12:00+00';
+CREATE TABLE before_rebuild AS TABLE members;
+SELECT lifecycle.rebuild();
+(TABLE before_rebuild EXCEPT TABLE members) UNION ALL (TABLE members EXCEPT TABLE before_rebuild);
+SELECT * FROM members WHERE segment = 'subscriber';
+SELECT * FROM lifecycle.verify();
+-- A definition changed: since when the new one holds, with a sign of life or without.
+SELECT lifecycle.track('eve', 'engagement', '{"type": "visit"}', '2026-07-01 12:00+00');
+UPDATE lifecycle.segment SET predicate = $$now() >= '2026-07-29'$$ WHERE name = 'week';
+SELECT * FROM members WHERE segment = 'week';
+SELECT customer_id, segment, at.entered_at FROM lifecycle.customer, lifecycle.segments_at(customer_id) AS at (segment, entered_at)
+EXCEPT SELECT customer_id, segment, entered_at FROM members;
+DELETE FROM lifecycle.segment;
+
 DROP VIEW members, history;
-DROP TABLE before, orders;
+DROP TABLE before, before_rebuild, orders;
 DROP EXTENSION pg_lifecycle;

@@ -196,6 +196,21 @@ bool look_back_in_row(Customer& c) {
     return true;
 }
 
+namespace {
+
+// The same as since_when() where there is no purchase. What is on record as entered later than time alone would have it stands: an attribute
+// that was set then has no instant in the row.
+void only_time_has_moved(Customer& c, Instant start, rules::Held pending) {
+    c.only(pending);
+    rules::walk_back(c, start, c.change.now, rules::kNever, pending, c.since, c.scratch);
+    c.everything();
+    for (size_t i = 0; i < c.count(); ++i) {
+        if (c.held[i] && !pending[i] && c.was[i]) c.since[i] = Max(c.since[i], c.was_since[i]);
+    }
+}
+
+}  // namespace
+
 // Works out the present state and since when it has held, going back from now purchase by purchase.
 void look_back(Customer& c) {
     Change& change = c.change;
@@ -204,6 +219,7 @@ void look_back(Customer& c) {
     Instant later = since_when(c, change.moments.size(), change.now, pending);
     // What has held since before the first purchase that we see here.
     Instant start = later != rules::kNever ? later : Min(change.after.instant(kCreatedAt, change.now), change.now);
+    if (later == rules::kNever) only_time_has_moved(c, start, pending);
     held_without_purchases(c, start, pending);
     for (size_t i = 0; i < c.count(); ++i) {
         if (!pending[i]) continue;
