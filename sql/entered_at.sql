@@ -69,6 +69,39 @@ SELECT customer_id, segment, at.entered_at FROM lifecycle.customer, lifecycle.se
 EXCEPT SELECT customer_id, segment, entered_at FROM members;
 DELETE FROM lifecycle.segment;
 
+-- Days whose first time is years ahead, and that begin to be looked forward to years before.
+SET lifecycle.clock = '2026-09-01 12:00+00';
+INSERT INTO lifecycle.segment (name, predicate) VALUES
+    ('birthday', 'is_birthday()'),
+    ('jubilee', $$is_anniversary(make_date((attributes->>'year')::int, 6, 1))$$),
+    ('long_before', $$is_anniversary(make_date((attributes->>'year')::int, 6, 1), '26280 hours')$$),
+    ('mixed', $$is_anniversary(make_date((attributes->>'year')::int, 6, 1), '1 year 400 days -24 hours')$$),
+    ('after_all', $$is_anniversary(make_date((attributes->>'year')::int, 6, 1), '-3 years')$$);
+SELECT lifecycle.track('gil', 'customer', '{"birthday": "2031-01-01"}');
+SELECT lifecycle.track('hal', 'customer', '{"attributes": {"year": 2028}}');
+SELECT lifecycle.track('lea', 'customer', '{"attributes": {"year": 2029}}');
+SELECT lifecycle.track('ida', 'customer', '{"birthday": "3031-02-28", "attributes": {"year": 300000}}');
+SELECT lifecycle.track('jon', 'customer', '{"birthday": "250000-01-01", "attributes": {"year": 5000000}}');
+SELECT customer_id, next_change_at FROM lifecycle.customer WHERE customer_id IN ('gil', 'hal', 'ida', 'jon', 'lea') ORDER BY 1;
+SET lifecycle.clock = '2030-07-01 12:00+00';
+SELECT lifecycle.tick() \gset
+SELECT * FROM history WHERE customer_id IN ('gil', 'hal', 'lea') AND entered_at > '2026-09-01';
+SELECT customer_id, next_change_at FROM lifecycle.customer WHERE customer_id IN ('gil', 'hal', 'ida', 'jon', 'lea') ORDER BY 1;
+SET lifecycle.clock = '2032-07-01 12:00+00';
+SELECT lifecycle.tick() \gset
+SELECT * FROM history WHERE customer_id IN ('gil', 'hal') AND entered_at > '2030-07-01';
+TABLE lifecycle.problem;
+-- Somebody born on 29 February who celebrates on that day only, from 2096 on.
+INSERT INTO lifecycle.shop (leap_birthday) VALUES ('skip');
+SELECT lifecycle.track('kim', 'customer', '{"birthday": "2096-02-29"}');
+UPDATE lifecycle.segment SET predicate = 'is_anniversary(birthday)' WHERE name = 'jubilee';
+SELECT next_change_at FROM lifecycle.customer WHERE customer_id = 'kim';
+SET lifecycle.clock = '2106-03-01 12:00+00';
+SELECT lifecycle.tick() \gset
+SELECT * FROM history WHERE customer_id = 'kim';
+DELETE FROM lifecycle.segment;
+DELETE FROM lifecycle.shop;
+
 DROP VIEW members, history;
 DROP TABLE before, before_rebuild, orders;
 DROP EXTENSION pg_lifecycle;

@@ -13,6 +13,7 @@ bool celebrates(const Anniversary& a, Instant at) {
     for (int y = std::max(year, a.first_year); y <= year + reach_of(a); ++y) {
         int64 day = rules::anniversary_in(y, a.of, a.leap);
         if (day == rules::kNoDay || day < today) continue;
+        if (day > kLastDay) return false;
         return day == today || (a.before != nullptr && at >= begin_of(a, day));
     }
     return false;
