@@ -136,6 +136,16 @@ pg_tz* find_zone(const char* name) {
     return zone != nullptr && pg_tz_acceptable(zone) ? zone : nullptr;
 }
 
+pg_tz* zone_named(const char* name) {
+    int east = 0;
+    switch (zone_abbreviation(downcase_truncate_identifier(name, static_cast<int>(strlen(name)), false), &east)) {
+        case TZ:
+        case DTZ: return pg_tzset_offset(-east);  // which counts westwards
+        case DYNTZ: return nullptr;
+        default: return find_zone(name);
+    }
+}
+
 pg_tz* use_zone(pg_tz* zone) {
     pg_tz* previous = session_timezone;
     session_timezone = zone;

@@ -28,6 +28,9 @@ bool round_up(rules::Instant t, rules::Unit unit, rules::Instant* next);
 // Makes a zone the one in which timestamps are taken apart until restore_zone(). Predicates and step delays count days in
 // the customer's zone, never in that of whoever happens to run them. An unknown name leaves the fallback in force.
 pg_tz* find_zone(const char* name);
+// The one that AT TIME ZONE and date_trunc() mean by a name: to them CET is an abbreviation, an hour ahead in summer too. nullptr also where what an
+// abbreviation means has changed in the course of time.
+pg_tz* zone_named(const char* name);
 pg_tz* use_zone(pg_tz* zone);
 void restore_zone(pg_tz* previous);
 

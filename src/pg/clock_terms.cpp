@@ -348,7 +348,7 @@ Node* solve(Comparison c, Split* split) {
     if (face.zone != nullptr && wall == face.back) return nullptr;  // a wall clock in Berlin against one of somewhere else
     pg_tz* zone = nullptr;
     if (face.zone != nullptr) {
-        zone = find_zone(to_cstring(view(castNode(Const, face.zone)->constvalue)));
+        zone = zone_named(to_cstring(view(castNode(Const, face.zone)->constvalue)));
         if (zone == nullptr) return nullptr;
     }
     Node* edge = unshifted(c.edge, face, wall);

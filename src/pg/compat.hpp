@@ -172,6 +172,19 @@ inline Node* mutate_expression(Node* node, Node* (*mutator)(Node*, Context*), Co
 #endif
 }
 
+// What kind of abbreviation of a zone this is, in lower case, and how many seconds east of Greenwich it is, if that never changes.
+inline int zone_abbreviation(const char* name, int* east) {
+    pg_tz* zone;
+#if PG_VERSION_NUM >= 160000
+    int type;
+    DateTimeErrorExtra extra;
+    DecodeTimezoneAbbrev(0, name, &type, east, &zone, &extra);
+    return type;
+#else
+    return DecodeTimezoneAbbrev(0, const_cast<char*>(name), east, &zone);
+#endif
+}
+
 inline ItemPointer item_pointer(Datum d) { return static_cast<ItemPointer>(static_cast<void*>(DatumGetPointer(d))); }
 
 // The number of this process in the array of processes, by which another can set its latch.

@@ -61,6 +61,7 @@ extern "C" {
 #include "parser/parse_relation.h"
 #include "parser/parse_target.h"
 #include "parser/parser.h"
+#include "parser/scansup.h"
 #include "pgstat.h"
 #include "pgtime.h"
 #include "port/atomics.h"

@@ -5,10 +5,11 @@ CREATE FUNCTION lifecycle.normalize_email(email text, platform text DEFAULT 'goo
     AS $$
     SELECT CASE WHEN e.address !~ '^[^@[:space:]]+@[^@[:space:]]+[.][^@[:space:]]+$' THEN NULL
                 WHEN platform = 'google' AND e.domain IN ('gmail.com', 'googlemail.com')
-                THEN replace(split_part(e.address, '@', 1), '.', '') || '@' || e.domain
+                THEN nullif(replace(split_part(e.address, '@', 1), '.', ''), '') || '@' || e.domain
                 ELSE e.address END
       FROM (SELECT a.address, split_part(a.address, '@', 2) AS domain
-              FROM (SELECT lower(btrim(email, E' \t\r\n')) AS address) AS a) AS e
+              -- First as "C" has it, for which I is i in Turkey, too.
+              FROM (SELECT lower(lower(btrim(email, E' \t\r\n') COLLATE "C") COLLATE "default") AS address) AS a) AS e
 $$;
 COMMENT ON FUNCTION lifecycle.normalize_email(text, text) IS 'An e-mail address as an ad platform wants it before hashing: trimmed, lower case; for google without the dots before @gmail.com and @googlemail.com. NULL: not an address';
 
@@ -19,8 +20,15 @@ CREATE FUNCTION lifecycle.normalize_phone(phone text, country_code text DEFAULT 
       FROM (SELECT CASE WHEN p.number ~ '[^0-9+]' THEN NULL
                         WHEN p.number LIKE '+%' THEN substr(p.number, 2)
                         WHEN p.number LIKE '00%' THEN substr(p.number, 3)
-                        ELSE ltrim(country_code, '+0') || ltrim(p.number, '0') END AS digits
-              FROM (SELECT regexp_replace(replace(phone, '(0)', ''), '[[:space:]()./-]', '', 'g') AS number) AS p) AS n
+                        -- What is dialled before a national number; where it is no zero, or the zero is part of the number.
+                        ELSE p.country || CASE WHEN p.country IN ('39', '378', '379') THEN p.number
+                                               WHEN p.country = '1' THEN regexp_replace(p.number, '^1(?=[0-9]{10}$)', '')
+                                               WHEN p.country = '7' THEN regexp_replace(p.number, '^8(?=[0-9]{10}$)', '')
+                                               WHEN p.country = '36' THEN regexp_replace(p.number, '^06', '')
+                                               WHEN p.country = '370' THEN regexp_replace(p.number, '^[08](?=[0-9]{8}$)', '')
+                                               WHEN p.country = '375' THEN regexp_replace(p.number, '^80?(?=[0-9]{9}$)', '')
+                                               ELSE ltrim(p.number, '0') END END AS digits
+              FROM (SELECT regexp_replace(replace(phone, '(0)', ''), '[[:space:]()./-]', '', 'g') AS number, nullif(ltrim(country_code, '+0'), '') AS country) AS p) AS n
 $$;
 COMMENT ON FUNCTION lifecycle.normalize_phone(text, text, text) IS 'A telephone number as an ad platform wants it before hashing: E.164, for meta without the +. A national number needs the country_code, such as 49. NULL: not a number, or of an unknown country';
 

@@ -21,6 +21,8 @@ constexpr Column kMovedByPurchases[] = {kFirstOrderAt, kPreviousOrderAt, kLastOr
 constexpr Column kUnremembered[] = {kEmail, kPhone, kFirstName, kLastName, kLocale, kTimeZone, kBirthday, kCreatedAt, kTags, kAttributes,
                                     kEmailConsent, kSmsConsent, kPushConsent, kAdsConsent, kCartId, kCartValue, kCartUpdatedAt};
 
+constexpr int kMostDimensions = 255;
+
 constexpr Column kAmounts[] = {kRevenue, kAverageOrderValue, kTierSpend};
 constexpr Column kMovedByLoyalty[] = {kTier, kTierSince, kTierSpend, kPoints};
 
@@ -205,6 +207,9 @@ Segments* build(MemoryContext context, const char* alone, bool in_scenario) {
         s.name_view = pg::view(s.name);
         bool none = pg::cell(i, 4).null;
         auto dimension = none ? std::string_view{} : pg::view(pg::cell(i, 4).value);
+        if (!none && DatumGetInt32(pg::cell(i, 5).value) > kMostDimensions)
+            ereport(ERROR, errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED), errmsg("segments are in more than %d dimensions", kMostDimensions),
+                    errhint("A segment that excludes no other needs no dimension."));
         s.dimension = none ? 0 : static_cast<uint8>(DatumGetInt32(pg::cell(i, 5).value));
         if (dimension == "lifecycle") fresh->lifecycle_dimension = s.dimension;
         if (dimension == "engagement") fresh->engagement_dimension = s.dimension;

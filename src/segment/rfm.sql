@@ -60,14 +60,15 @@ COMMENT ON FUNCTION lifecycle.rfm_monetary() IS 'In predicates: how much the cus
 CREATE FUNCTION lifecycle.rfm_expression(measure text) RETURNS text
     LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
     AS $$
-    SELECT coalesce('CASE WHEN order_count > 0 THEN CASE '
-                    || string_agg(format(CASE measure WHEN 'recency' THEN 'WHEN now() < last_order_at + %L::interval THEN %s'
-                                                      WHEN 'frequency' THEN 'WHEN order_count >= %L::bigint THEN %s'
-                                                      ELSE 'WHEN revenue >= %L::numeric THEN %s' END, t.needed, t.score), ' ' ORDER BY t.score DESC)
-                    || ' ELSE 1 END END', 'NULL::int')
+    SELECT CASE WHEN count(*) = 0 THEN 'NULL::int'
+                ELSE 'CASE WHEN order_count > 0 THEN '
+                     || coalesce('CASE ' || string_agg(format(CASE measure WHEN 'recency' THEN 'WHEN now() < last_order_at + %L::interval THEN %s'
+                                                                WHEN 'frequency' THEN 'WHEN order_count >= %L::bigint THEN %s'
+                                                                ELSE 'WHEN revenue >= %L::numeric THEN %s' END, t.needed, t.score), ' ' ORDER BY t.score DESC)
+                                 FILTER (WHERE t.needed IS NOT NULL) || ' ELSE 1 END', '1')
+                     || ' END' END
       FROM (SELECT r.score, CASE measure WHEN 'recency' THEN r.recency::text WHEN 'frequency' THEN r.frequency::text ELSE r.monetary::text END AS needed
               FROM lifecycle.rfm_threshold AS r) AS t
-     WHERE t.needed IS NOT NULL
 $$;
 COMMENT ON FUNCTION lifecycle.rfm_expression(text) IS 'Internal: what rfm_recency(), rfm_frequency() or rfm_monetary() stands for in a predicate';
 
