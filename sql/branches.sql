@@ -111,6 +111,26 @@ SELECT lifecycle.track('mia', 'engagement', '{"type": "open"}');
 SELECT travel('2030-05-05 15:00+00');
 SELECT * FROM way WHERE customer_id = 'mia';
 
+-- A message that has to wait for the morning while what comes after it has been waited for in vain: the tick comes to an end, and goes on then.
+UPDATE lifecycle.channel SET (quiet_from, quiet_until) = ('20:00', '09:00') WHERE name = 'sms';
+INSERT INTO lifecycle.scenario (name, trigger, max_age) VALUES ('night', 'event:night', '10 days');
+INSERT INTO lifecycle.step (scenario, position, delay, wait_for, next, channel, class, template) VALUES
+    ('night', 1, '1 hour', NULL, NULL, 'sms', 'marketing', 'evening'), ('night', 2, '2 hours', 'open', NULL, 'sms', 'marketing', NULL), ('night', 3, '3 days', 'click', NULL, 'sms', 'marketing', NULL),
+    ('night', 4, '3 days', NULL, NULL, 'sms', 'marketing', 'noon');
+UPDATE lifecycle.scenario SET status = 'active' WHERE name = 'night';
+SELECT travel('2030-07-01 12:00+00');
+SELECT lifecycle.track('nora', 'event', '{"event": "night"}');
+SET statement_timeout = '1min';
+SELECT travel('2030-07-02 02:00+00');
+RESET statement_timeout;
+SELECT position, outcome, reason, decided_at FROM way WHERE customer_id = 'nora';
+SELECT next_due_at FROM lifecycle.enrolment WHERE customer_id = 'nora';
+SELECT travel('2030-07-02 09:00+00');
+SELECT position, outcome, reason, decided_at FROM way WHERE customer_id = 'nora';
+SELECT travel('2030-07-04 12:00+00');
+SELECT position, outcome, reason, decided_at FROM way WHERE customer_id = 'nora';
+UPDATE lifecycle.channel SET (quiet_from, quiet_until) = (NULL, NULL) WHERE name = 'sms';
+
 -- What cannot be is refused.
 INSERT INTO lifecycle.step (scenario, position, template, wait_for) VALUES ('two', 6, 't', 'open');
 INSERT INTO lifecycle.step (scenario, position) VALUES ('two', 6);

@@ -172,6 +172,8 @@ void decide_steps(Work& work, Enrolment& e) {
     Instant wait = rules::kNever;
     Instant message_ends = rules::kBeginning;
     bool went = go(work, e, way, &wait, &message_ends);
+    // What was to be asked next, once this was decided, is not: it would be asked at this instant for ever.
+    if (!went && way.next <= now) way.next = rules::kNever;
     if (way.next != rules::kNever) {
         wait = Min(wait, way.next);
     } else if (const Step* step = step_from(*e.scenario, e.last_position + 1); went && step != nullptr) {
