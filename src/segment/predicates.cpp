@@ -55,6 +55,7 @@ Node* compile(const char* what, const char* text, Relation customer, int user, S
     auto note_reading = [&] {
         all->reads_amounts |= reads_any(predicate, kAmounts);
         all->reads_loyalty |= reads_any(predicate, kMovedByLoyalty);
+        if (static_cast<size_t>(user) < all->list.size) all->list[user].unremembered |= reads_any(predicate, kUnremembered);
     };
     note_reading();  // also what is passed to functions of ours
     predicate = replace_calls(predicate, text, what, customer, user, &all->calls);
@@ -115,7 +116,7 @@ struct Ordering {
         drafts[i].state = Draft::open;
         path.push(i);
         Segment& segment = all->list[i];
-        segment.unremembered = reads_any(drafts[i].predicate, kUnremembered) || asks_for_deeds(i);
+        segment.unremembered |= asks_for_deeds(i);
         segment.timeless = !reads_any(drafts[i].predicate, kMovedByPurchases) && !asks_for_time(i);
         for (const Reference& r : all->calls.references) {
             if (r.user != static_cast<int>(i)) continue;
@@ -156,6 +157,9 @@ struct Ordering {
     // Lines of orders and events may have come in after the instant that they are of, birthdays are part of the profile.
     bool asks_for_deeds(uint32 i) const {
         Bitmapset* asked = pg::parameters_of(drafts[i].predicate);
+        for (const pg::ClockTerms::Edge& edge : all->calls.clock.edges) {
+            if (bms_is_member(edge.parameter, asked)) asked = bms_add_members(asked, pg::parameters_of(edge.expression));
+        }
         for (const FactCall& call : all->calls.facts) {
             if (call.looks != Looks::at_purchases && bms_is_member(call.parameter, asked)) return true;
         }
