@@ -300,7 +300,7 @@ void store(Batch batch, pg::TableWriter* rows) {
         if (!change.existed) created.push(change.after.values[kCustomerId]);
         if (ItemPointerIsValid(&change.tid)) {
             pg::update(rows, &change.tid, change.after.values, change.after.nulls, &change.head);
-            if (armed && !ItemPointerIsValid(&change.head)) change.head = pg::head_of(rows, change.tid);
+            if (armed && !ItemPointerIsValid(&change.head)) change.head = pg::head_of(rows->relation, change.tid);
         } else {
             pg::insert(rows, change.after.values, change.after.nulls);
         }

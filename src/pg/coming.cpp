@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "pg/table.hpp"
+#include "pg/versions.hpp"
 
 namespace lifecycle::pg {
 

@@ -177,8 +177,7 @@ void remove_rows(TableWriter* w, std::span<const Doomed> doomed) {
     Finger finger = point(w, snapshot);
     BlockNumber pages = RelationGetNumberOfBlocks(w->relation);
     for (const Doomed& row : doomed) {
-        bool likely = ItemPointerIsValid(row.place) && ItemPointerGetBlockNumber(row.place) < pages;
-        if (likely && remove_same(w, row.place, row.values, snapshot)) {
+        if (may_be_there(*row.place, pages) && remove_same(w, row.place, row.values, snapshot)) {
             ItemPointerSetInvalid(row.place);
             continue;
         }
@@ -188,33 +187,44 @@ void remove_rows(TableWriter* w, std::span<const Doomed> doomed) {
     UnregisterSnapshot(snapshot);
 }
 
+namespace {
+
+HeapTuple lock_version(Finger& f, ItemPointer tid) {
+    TableWriter* w = f.table;
+    if (w->found == nullptr) w->found = table_slot_create(w->relation, nullptr);
+    TM_FailureData failure;
+    TM_Result result = table_tuple_lock(w->relation, tid, f.snapshot, w->found, GetCurrentCommandId(false), LockTupleNoKeyExclusive, LockWaitSkip,
+                                        IsolationUsesXactSnapshot() ? 0 : TUPLE_LOCK_FLAG_FIND_LAST_VERSION, &failure);
+    if (IsolationUsesXactSnapshot() && (result == TM_Updated || result == TM_Deleted))
+        ereport(ERROR, errcode(ERRCODE_T_R_SERIALIZATION_FAILURE), errmsg("could not serialize access due to concurrent update"));
+    HeapTuple locked = nullptr;
+    if (result == TM_Ok) {
+        locked = ExecCopySlotHeapTuple(w->found);
+        locked->t_self = w->found->tts_tid;
+    }
+    ExecClearTuple(w->found);
+    return locked;
+}
+
+}  // namespace
+
 HeapTuple lock_unless_held(Finger& f, Datum key, ItemPointer head) {
     TableWriter* w = f.table;
-    if (ItemPointerIsValid(head) && has_text(w->relation, *head, f.snapshot, view(key))) {
-        f.found.clear();
+    std::string_view text = view(key);
+    ItemPointerData tid = *head;
+    // Where many are due, another session is at work on some of them.
+    Found found = ItemPointerIsValid(head) ? find_free_version(w->relation, &tid, f.snapshot, &f.holder, &text) : Found::none;
+    f.found.clear();
+    if (found != Found::none) {
         f.found.push(*head);
     } else {
         look_up(f, {&key, 1});
     }
-    if (w->found == nullptr) w->found = table_slot_create(w->relation, nullptr);
-    for (ItemPointerData tid : f.found) {
-        *head = tid;
-        // Where many are due, another session is at work on some of them.
-        if (!find_free_version(w->relation, &tid, f.snapshot, &f.holder)) continue;
-        TM_FailureData failure;
-        TM_Result result = table_tuple_lock(w->relation, &tid, f.snapshot, w->found, GetCurrentCommandId(false), LockTupleNoKeyExclusive, LockWaitSkip,
-                                            IsolationUsesXactSnapshot() ? 0 : TUPLE_LOCK_FLAG_FIND_LAST_VERSION, &failure);
-        if (IsolationUsesXactSnapshot() && (result == TM_Updated || result == TM_Deleted))
-            ereport(ERROR, errcode(ERRCODE_T_R_SERIALIZATION_FAILURE), errmsg("could not serialize access due to concurrent update"));
-        HeapTuple locked = nullptr;
-        if (result == TM_Ok) {
-            locked = ExecCopySlotHeapTuple(w->found);
-            locked->t_self = w->found->tts_tid;
-        }
-        ExecClearTuple(w->found);
-        return locked;
+    for (size_t i = 0; found == Found::none && i < f.found.size; ++i) {
+        *head = tid = f.found[i];
+        found = find_free_version(w->relation, &tid, f.snapshot, &f.holder);
     }
-    return nullptr;
+    return found == Found::free ? lock_version(f, &tid) : nullptr;
 }
 
 }  // namespace lifecycle::pg

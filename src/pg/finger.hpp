@@ -4,6 +4,7 @@
 
 #include "pg/first_column.hpp"
 #include "pg/table.hpp"
+#include "pg/versions.hpp"
 
 namespace lifecycle::pg {
 

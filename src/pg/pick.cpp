@@ -1,6 +1,7 @@
 #include "pg/pick.hpp"
 
 #include "pg/table.hpp"
+#include "pg/versions.hpp"
 
 namespace lifecycle::pg {
 

@@ -35,9 +35,7 @@ void send_for(const void* from, Size bytes) {
 // What says where on its page the row lies.
 void send_for_item(const Queue& queue, Queue::Entry* entry) {
     ItemPointer target = &entry->row.target;
-    if (!ItemPointerIsValid(target)) return;
-    // Whatever was noted: the table may have been written anew since.
-    if (ItemPointerGetBlockNumber(target) >= queue.target_pages || ItemPointerGetOffsetNumber(target) > MaxHeapTuplesPerPage) {
+    if (!may_be_there(*target, queue.target_pages)) {
         ItemPointerSetInvalid(target);
         return;
     }

@@ -5,6 +5,7 @@
 #pragma once
 
 #include "pg/table.hpp"
+#include "pg/versions.hpp"
 
 namespace lifecycle::pg {
 

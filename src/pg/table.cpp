@@ -7,7 +7,7 @@
 #include "pg/form.hpp"
 #include "pg/late_lock.hpp"
 #include "pg/room.hpp"
-#include "pg/text.hpp"
+#include "pg/versions.hpp"
 
 namespace lifecycle::pg {
 
@@ -321,90 +321,6 @@ void update(TableWriter* w, ItemPointer tid, const Datum* values, const bool* nu
 
 Snapshot present() { return IsolationUsesXactSnapshot() ? GetTransactionSnapshot() : GetLatestSnapshot(); }
 
-namespace {
-
-// By how much a row may grow from one version to the next and still find room on a page that is not crowded.
-constexpr Size kGrowth = 128;
-
-bool begins_with(Relation relation, HeapTuple row, std::string_view text) {
-    bool null;
-    Datum first = heap_getattr(row, 1, RelationGetDescr(relation), &null);
-    const void* found = DatumGetPointer(first);
-    return !VARATT_IS_EXTENDED(found) || VARATT_IS_SHORT(found) ? view(first) == text : false;  // not with a page locked
-}
-
-bool visit(Relation relation, ItemPointer tid, Snapshot snapshot, HeapTuple* copy, Holder* holder) {
-    Buffer buffer = ReadBuffer(relation, ItemPointerGetBlockNumber(tid));
-    LockBuffer(buffer, BUFFER_LOCK_SHARE);
-    HeapTupleData tuple;
-    bool found = heap_hot_search_buffer(tid, relation, buffer, snapshot, &tuple, nullptr, true);
-    // Rows of a table that keeps no room for their next versions come and go; what is gone is left to VACUUM.
-    bool changes = RelationGetFillFactor(relation, HEAP_DEFAULT_FILLFACTOR) < HEAP_DEFAULT_FILLFACTOR;
-    bool crowded = found && changes && PageGetHeapFreeSpace(BufferGetPage(buffer)) < tuple.t_len + kGrowth;
-    if (found && copy != nullptr) *copy = heap_copytuple(&tuple);
-    if (found && holder != nullptr) found = !is_held(&tuple, holder);
-    LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
-    if (crowded) heap_page_prune_opt(relation, buffer);  // what the snapshot sees stays where it is
-    ReleaseBuffer(buffer);
-    return found;
-}
-
-}  // namespace
-
-bool is_held(HeapTuple row, Holder* holder) {
-    constexpr uint16 kFreeOrShared = HEAP_XMAX_INVALID | HEAP_XMAX_COMMITTED | HEAP_XMAX_IS_MULTI;
-    uint16 flags = row->t_data->t_infomask;
-    if ((flags & kFreeOrShared) != 0 || HEAP_XMAX_IS_KEYSHR_LOCKED(flags)) return false;
-    TransactionId xmax = HeapTupleHeaderGetRawXmax(row->t_data);
-    if (TransactionIdEquals(xmax, holder->last)) return true;
-    if (TransactionIdIsCurrentTransactionId(xmax) || !TransactionIdIsInProgress(xmax)) return false;
-    holder->last = xmax;
-    return true;
-}
-
-HeapTupleData row_on(Relation relation, Buffer buffer, OffsetNumber place) {
-    Page page = BufferGetPage(buffer);
-    ItemId id = PageGetItemId(page, place);
-    HeapTupleData row{.t_len = ItemIdGetLength(id), .t_self = {}, .t_tableOid = RelationGetRelid(relation),
-                      .t_data = reinterpret_cast<HeapTupleHeader>(PageGetItem(page, id))};
-    ItemPointerSet(&row.t_self, BufferGetBlockNumber(buffer), place);
-    return row;
-}
-
-bool find_version(Relation relation, ItemPointer tid, Snapshot snapshot) { return visit(relation, tid, snapshot, nullptr, nullptr); }
-
-bool find_free_version(Relation relation, ItemPointer tid, Snapshot snapshot, Holder* holder) {
-    return visit(relation, tid, snapshot, nullptr, holder);
-}
-
-bool has_text(Relation relation, ItemPointerData tid, Snapshot snapshot, std::string_view text) {
-    Buffer buffer = ReadBuffer(relation, ItemPointerGetBlockNumber(&tid));
-    LockBuffer(buffer, BUFFER_LOCK_SHARE);
-    HeapTupleData row;
-    bool found = heap_hot_search_buffer(&tid, relation, buffer, snapshot, &row, nullptr, true) && begins_with(relation, &row, text);
-    LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
-    ReleaseBuffer(buffer);
-    return found;
-}
-
-ItemPointerData head_of(TableWriter* w, ItemPointerData tid) {
-    Buffer buffer = ReadBuffer(w->relation, ItemPointerGetBlockNumber(&tid));
-    LockBuffer(buffer, BUFFER_LOCK_SHARE);
-    OffsetNumber heads[MaxHeapTuplesPerPage];
-    heap_get_root_tuples(BufferGetPage(buffer), heads);
-    OffsetNumber head = heads[ItemPointerGetOffsetNumber(&tid) - 1];
-    LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
-    ReleaseBuffer(buffer);
-    ItemPointerSetOffsetNumber(&tid, head);
-    return tid;
-}
-
-HeapTuple read_version(Relation relation, ItemPointerData tid, Snapshot snapshot) {
-    HeapTuple copy = nullptr;
-    visit(relation, &tid, snapshot, &copy, nullptr);
-    return copy;
-}
-
 Relation primary_key_of(TableWriter* w) {
     if (w->primary_key != nullptr) return w->primary_key;
     if (!w->relation->rd_indexvalid) list_free(RelationGetIndexList(w->relation));  // which finds out
@@ -459,39 +375,6 @@ HeapTuple find_and_lock(TableWriter* w, Datum key) {
     if (result != TM_Deleted && result != TM_Updated) elog(ERROR, "unexpected result of locking a row: %d", result);
     ereport(ERROR, errcode(kRowWasDeleted), errmsg("a row was deleted while this session waited for it"));
 }
-
-namespace {
-
-// Whether the snapshot, if there is one, sees a row at `tid` whose first columns have exactly these values.
-bool has_values(Relation relation, ItemPointer tid, std::span<const Datum> values, Snapshot snapshot) {
-    TupleDesc layout = RelationGetDescr(relation);
-    if (layout->natts < static_cast<int>(values.size())) return false;
-    Buffer buffer = ReadBuffer(relation, ItemPointerGetBlockNumber(tid));
-    LockBuffer(buffer, BUFFER_LOCK_SHARE);
-    Page page = BufferGetPage(buffer);
-    OffsetNumber offset = ItemPointerGetOffsetNumber(tid);
-    bool same = offset <= PageGetMaxOffsetNumber(page) && ItemIdIsNormal(PageGetItemId(page, offset));
-    HeapTupleData row;
-    if (same) {
-        row = row_on(relation, buffer, offset);
-        same = snapshot == InvalidSnapshot || HeapTupleSatisfiesVisibility(&row, snapshot, buffer);
-    }
-    if (same) {
-        Datum found[MaxHeapAttributeNumber];
-        bool nulls[MaxHeapAttributeNumber];
-        heap_deform_tuple(&row, layout, found, nulls);
-        for (int i = 0; same && i < static_cast<int>(values.size()); ++i) {
-            Form_pg_attribute column = TupleDescAttr(layout, i);
-            bool elsewhere = column->attlen == -1 && !nulls[i] && VARATT_IS_EXTERNAL(DatumGetPointer(found[i]));  // not with a page locked
-            same = !nulls[i] && !elsewhere && datum_image_eq(found[i], values[static_cast<size_t>(i)], column->attbyval, column->attlen);
-        }
-    }
-    LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
-    ReleaseBuffer(buffer);
-    return same;
-}
-
-}  // namespace
 
 bool remove_same(TableWriter* w, ItemPointer tid, std::span<const Datum> values, Snapshot snapshot) {
     if (!has_values(w->relation, tid, values, snapshot)) return false;

@@ -4,8 +4,6 @@
 // evaluated, and their indexes are plain, but for leaving out what is NULL. Rows are visible to what follows after written().
 #pragma once
 
-#include <string_view>
-
 #include "pg/array.hpp"
 
 namespace lifecycle::pg {
@@ -44,36 +42,12 @@ void insert(TableWriter* writer, const Datum* values, const bool* nulls);
 // The row at `tid`, which this transaction has locked or read_to_update() has read. Its unique keys stay as they are. `head` is where its chain of
 // versions begins, if that is known; it follows the row where that has to move.
 void update(TableWriter* writer, ItemPointer tid, const Datum* values, const bool* nulls, ItemPointer head);
-// Where the chain begins that the version at `tid` belongs to. Looks at all rows of the page.
-ItemPointerData head_of(TableWriter* writer, ItemPointerData tid);
 void remove(TableWriter* writer, ItemPointer tid);
 // The row at `tid`, if the snapshot sees one there whose first columns have exactly these values. InvalidSnapshot: this transaction has seen it there.
 bool remove_same(TableWriter* writer, ItemPointer tid, std::span<const Datum> values, Snapshot snapshot);
 
 // The row with this key, of texts and instants, in the table's primary key, as others have left it until now. False: there is none.
 bool find(TableWriter* writer, std::span<const Datum> key, ItemPointer tid);
-
-// The version of the row at `tid` (the head of a chain of versions) that the snapshot sees. The executor would prune the page on
-// every visit, one dead version at a time; an order's path has no time for that and waits until the next version would find no room, where there is to be
-// one (fillfactor).
-bool find_version(Relation table, ItemPointer tid, Snapshot snapshot);
-// Who held the last row that was found to be held; it may have let go of it since.
-struct Holder {
-    TransactionId last = InvalidTransactionId;
-};
-
-// Whether somebody else has locked the row against changes or is changing it, as far as that can be seen without a lock. To find that out by trying
-// to lock it means to lock the page against everybody and to ask for two heavyweight locks. The page is locked.
-bool is_held(HeapTuple row, Holder* holder);
-// find_version() of a row that is not held.
-bool find_free_version(Relation table, ItemPointer tid, Snapshot snapshot, Holder* holder);
-
-// Whether the snapshot sees there a row that begins with this text. `tid` may be any place that a row has ever had.
-bool has_text(Relation table, ItemPointerData tid, Snapshot snapshot, std::string_view text);
-// What lies on a page of the table, which is pinned and locked, at a place that holds a row.
-HeapTupleData row_on(Relation table, Buffer page, OffsetNumber place);
-// A copy of it; nullptr: the snapshot sees none.
-HeapTuple read_version(Relation table, ItemPointerData tid, Snapshot snapshot);
 
 Relation primary_key_of(TableWriter* writer);
 
