@@ -28,6 +28,14 @@ void as_of(const Customer& c, Row& row, const Moment& moment) {
     row.set(kPoints, Int64GetDatum(moment.points));
 }
 
+// The same before there was any.
+void before_everything(const Customer& c, Row& row) {
+    Touches untouched;
+    Moment nothing{};
+    nothing.touches = &untouched;
+    as_of(c, row, nothing);
+}
+
 }  // namespace
 
 bool ends_instant(std::span<const Moment> moments, size_t k) { return k + 1 == moments.size() || moments[k + 1].at != moments[k].at; }
@@ -94,11 +102,8 @@ void held_without_purchases(Customer& c, Instant start, rules::Held pending) {
     for (size_t i = 0; i < c.count(); ++i) any |= pending[i] && c.was[i] && c.was_since[i] < start;
     memset(c.scratch.data(), 0, c.count());
     if (!any) return;
-    Touches untouched;
-    Moment before_everything{};
-    before_everything.touches = &untouched;
     Row nothing = c.change.after;
-    as_of(c, nothing, before_everything);
+    before_everything(c, nothing);
     c.become(nothing);
     c.evaluate(start - 1, c.scratch);
     for (size_t i = 0; i < c.count(); ++i) c.scratch[i] &= c.was[i] && c.was_since[i] < start;
@@ -239,6 +244,22 @@ void look_back(Customer& c) {
     move(c);
 }
 
+namespace {
+
+// Goes on through the k-th purchase and all after it.
+void walk_on(Customer& c, size_t k) {
+    auto moments = c.change.moments;
+    for (; k < moments.size(); ++k) {
+        if (!ends_instant(moments, k)) continue;
+        Instant at = moments[k].at;
+        become_as_of(c, k);
+        c.arrive(at);
+        rules::walk_forward(c, at, k + 1 < moments.size() ? moments[k + 1].at - 1 : c.change.now, c.held, c.scratch);
+    }
+}
+
+}  // namespace
+
 void take_over(Customer& c) {
     Change& change = c.change;
     Instant now = change.now;
@@ -247,10 +268,7 @@ void take_over(Customer& c) {
     size_t k = 0;
     while (k < moments.size() && moments[k].at <= change.news_from) ++k;
 
-    Touches untouched;
-    Moment before_everything{};
-    before_everything.touches = &untouched;
-    if (k < moments.size()) as_of(c, change.after, k > 0 ? moments[k - 1] : before_everything);
+    if (k < moments.size()) k > 0 ? as_of(c, change.after, moments[k - 1]) : before_everything(c, change.after);
     change.now = change.news_from;
     change.moments = moments.first(k);
     look_back(c);
@@ -261,13 +279,7 @@ void take_over(Customer& c) {
     change.after = present;
     c.news = true;
     rules::walk_forward(c, change.news_from, k < moments.size() ? moments[k].at - 1 : now, c.held, c.scratch);
-    for (; k < moments.size(); ++k) {
-        if (!ends_instant(moments, k)) continue;
-        Instant at = moments[k].at;
-        become_as_of(c, k);
-        c.arrive(at);
-        rules::walk_forward(c, at, k + 1 < moments.size() ? moments[k + 1].at - 1 : now, c.held, c.scratch);
-    }
+    walk_on(c, k);
     c.news = false;
     change.next_flip = c.next_change(now);
 }
@@ -280,15 +292,8 @@ void correct(Customer& c) {
     while (k < change.moments.size() && change.moments[k].at < from) ++k;
 
     // What the customer was before the first of the moments.
-    Row nothing = change.after;
-    Touches untouched;
-    Moment before_everything{};
-    before_everything.touches = &untouched;
-    if (change.from_scratch) {
-        as_of(c, nothing, before_everything);
-    } else {
-        nothing = change.before;
-    }
+    Row nothing = change.from_scratch ? change.after : change.before;
+    if (change.from_scratch) before_everything(c, nothing);
     k > 0 ? become_as_of(c, k - 1) : c.become(nothing);
     c.evaluate(from - 1, c.held);
     auto pending = pg::zeroed<uint8>(c.count());
@@ -311,13 +316,7 @@ void correct(Customer& c) {
         c.arrive(from);
         rules::walk_forward(c, from, k < change.moments.size() ? change.moments[k].at - 1 : change.now, c.held, c.scratch);
     }
-    for (; k < change.moments.size(); ++k) {
-        if (!ends_instant(change.moments, k)) continue;
-        Instant at = change.moments[k].at;
-        become_as_of(c, k);
-        c.arrive(at);
-        rules::walk_forward(c, at, k + 1 < change.moments.size() ? change.moments[k + 1].at - 1 : change.now, c.held, c.scratch);
-    }
+    walk_on(c, k);
     c.replaying = false;
 
     c.become(change.after);
