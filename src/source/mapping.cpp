@@ -126,6 +126,16 @@ void note_telling_columns(Source* source, Relation relation) {
     source->unread = pg::text_array(unread.span());
 }
 
+void note_keys(Source* source, Relation relation) {
+    for (int column = 0; (column = bms_next_member(source->columns, column)) > 0;) {
+        StringInfoData key;
+        initStringInfo(&key);
+        escape_json(&key, NameStr(TupleDescAttr(RelationGetDescr(relation), column - 1)->attname));
+        appendStringInfoChar(&key, ':');
+        source->keys.push({key.data, static_cast<size_t>(key.len)});
+    }
+}
+
 }  // namespace
 
 Source* compile_source(std::string_view name, Relation relation, std::string_view kind_name, Datum mapping, Datum filter,
@@ -166,6 +176,7 @@ Source* compile_source(std::string_view name, Relation relation, std::string_vie
         source->filter = pg::prepare(expression, source->evaluator);
     }
     note_telling_columns(source, relation);
+    note_keys(source, relation);
     return source;
 }
 

@@ -214,8 +214,9 @@ LIFECYCLE_FUNCTION(lifecycle_replay_row) {
     bool gone = PG_GETARG_BOOL(2);
 
     source::Source* s = source::find_source(pg::to_cstring(name));
+    Datum json = CStringGetTextDatum(JsonbToCString(nullptr, &DatumGetJsonbP(PG_GETARG_DATUM(1))->root, -1));
+    source::check_columns(*s, pg::view(json));
     if (s->async) {  // after what came before it
-        Datum json = CStringGetTextDatum(JsonbToCString(nullptr, &DatumGetJsonbP(PG_GETARG_DATUM(1))->root, -1));
         source::Letter letter{gone ? json : Datum{0}, gone ? Datum{0} : json};
         source::write_letters(name, {&letter, 1}, false);
         PG_RETURN_BOOL(true);

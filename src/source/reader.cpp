@@ -271,6 +271,16 @@ Verdict read_fact(Reader* reader, bool withdrawn, Values* values) {
 
 Datum row_as_json(TupleTableSlot* slot) { return pg::row_to_json(slot); }
 
+void check_columns(const Source& source, std::string_view json) {
+    for (std::string_view key : source.keys) {
+        if (json.find(key) != json.npos) continue;  // within a string the first quote would have a backslash before it
+        ereport(ERROR, errcode(ERRCODE_UNDEFINED_COLUMN),
+                errmsg("the row that was kept lacks column %s, which the mapping of source \"%s\" reads", pg::to_cstring(key.substr(0, key.size() - 1)),
+                       pg::to_cstring(source.name)),
+                errhint("Columns have been renamed since. Unless the row has come in otherwise, name them in lifecycle.quarantine.data as the table does now, then SELECT lifecycle.replay_quarantine()."));
+    }
+}
+
 bool read_row(Reader* reader, TupleTableSlot* slot, bool withdrawn, Values* values) {
     Values own;
     if (values == nullptr) values = &own;

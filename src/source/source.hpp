@@ -19,6 +19,7 @@ struct Source {
     bool sums_items;               // no amount is mapped: it is the sum of the order's items
     ExprState* filter;             // nullptr: every row counts
     Bitmapset* columns;            // what mapping and filter read
+    pg::Array<std::string_view> keys;  // of these columns, in a row as json: the name in quotes, and the colon
     Bitmapset* telling;            // these and the primary key: a row in which they are the same is the same row; nullptr: it has no such key
     Datum unread;                  // the names of the other columns, as text[]; empty: all count
     bool async;                    // changes go to the inbox
@@ -85,5 +86,8 @@ void check_field_names(Datum object, const KindSpec& kind, const char* what, con
 
 // The row as json text.
 Datum row_as_json(TupleTableSlot* slot);
+
+// Refuses a row, as json, that was kept while a column that is read had another name: without its value it would be taken for another row.
+void check_columns(const Source& source, std::string_view json);
 
 }  // namespace lifecycle::source

@@ -169,6 +169,7 @@ DECLARE
     total bigint := 0;
     state text;
     reason text;
+    more text;
 BEGIN
     FOR entry IN
         SELECT q.quarantine_id, q.source, q.action, q.data
@@ -185,8 +186,8 @@ BEGIN
             total := total + taken::int;
         EXCEPTION WHEN OTHERS THEN
             -- Not mended yet: the entry stays, with the reason it has now.
-            GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE, reason = MESSAGE_TEXT;
-            UPDATE lifecycle.quarantine AS q SET sqlstate = state, message = reason
+            GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE, reason = MESSAGE_TEXT, more = PG_EXCEPTION_DETAIL;
+            UPDATE lifecycle.quarantine AS q SET sqlstate = state, message = reason, detail = nullif(more, '')
              WHERE q.quarantine_id = entry.quarantine_id;
         END;
     END LOOP;
