@@ -236,6 +236,24 @@ COMMIT;
 SELECT * FROM customers WHERE customer_id = '80';
 TABLE differences;
 
+-- READ ONLY is about the statements that follow: what those before have said is taken in.
+SET lifecycle.settle = 'commit';
+BEGIN;
+INSERT INTO orders VALUES (2998, 80, 1, '2026-02-28');
+SET TRANSACTION READ ONLY;
+COMMIT;
+BEGIN;
+INSERT INTO orders VALUES (2997, 81, 1, '2026-02-28');
+SET TRANSACTION READ ONLY;
+SELECT lifecycle.settle();
+TABLE differences;
+SAVEPOINT s;
+INSERT INTO orders VALUES (2996, 81, 1, '2026-02-28');
+ROLLBACK TO s;
+COMMIT;
+SELECT count(*) AS quarantined FROM lifecycle.quarantine;
+TABLE differences;
+
 -- Orders, and items that name no customer, in one transaction: what goes to the owner of an order that is placed now, and what still
 -- waits for its order.
 SET lifecycle.settle = 'commit';

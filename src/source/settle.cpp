@@ -22,6 +22,7 @@ TupleTableSlot* slot_of(Intake* intake, Datum json) {
     const Source* source = intake->reader.source;
     if (intake->reads != source) intake->row_reader = pg::make_row_reader(get_rel_type_id(source->relation));
     intake->reads = source;
+    check_columns(*source, pg::view(json));
     HeapTupleHeader header = DatumGetHeapTupleHeader(pg::row_from_json(intake->row_reader, json));
     HeapTupleData tuple{};
     tuple.t_len = HeapTupleHeaderGetDatumLength(header);
@@ -227,8 +228,12 @@ void settle(std::span<Step*> steps, bool impatient) {
     MemoryContext outer = AllocSetContextCreate(CurrentMemoryContext, "pg_lifecycle settling", ALLOCSET_DEFAULT_SIZES);
     MemoryContext memory = AllocSetContextCreate(outer, "pg_lifecycle facts", ALLOCSET_DEFAULT_SIZES);
     MemoryContext caller = MemoryContextSwitchTo(outer);
+    // A transaction may say READ ONLY when it has written, and means the statements that follow. An error sets it back by itself.
+    bool read_only = XactReadOnly;
+    XactReadOnly = false;
     int halvings = kHalvings;
     settle_or_halve(steps, impatient, memory, &halvings);
+    XactReadOnly = read_only;
     MemoryContextSwitchTo(caller);
     MemoryContextDelete(outer);
 }
