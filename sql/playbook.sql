@@ -152,6 +152,19 @@ INSERT INTO consents SELECT id, 'granted', lifecycle.now() FROM people;
 SELECT customer_id, anchor FROM lifecycle.enrolment WHERE scenario = 'welcome' AND customer_id IN ('ida', 'zed') ORDER BY 1, 2;
 DROP TABLE people, consents;
 
+-- Installed again where the shop has changed names: what has another name now does not come a second time.
+BEGIN;
+UPDATE lifecycle.segment SET name = 'risky' WHERE name = 'at_risk';
+DELETE FROM lifecycle.scenario WHERE name = 'win_back';
+DELETE FROM lifecycle.scenario WHERE name = 'wishlist';
+UPDATE lifecycle.tier SET name = 'top' WHERE name = 'vip';
+SELECT lifecycle.install_playbook();
+SELECT name FROM lifecycle.segment WHERE dimension = 'lifecycle' ORDER BY rank;
+SELECT name FROM lifecycle.tier ORDER BY rank;
+SELECT c.name, count(s.position) AS steps FROM lifecycle.scenario AS c LEFT JOIN lifecycle.step AS s ON s.scenario = c.name
+ WHERE c.name IN ('win_back', 'wishlist') GROUP BY c.name;
+COMMIT;
+
 -- What cannot be is refused.
 INSERT INTO lifecycle.scenario (name, trigger) VALUES ('x', 'consent:fax');
 INSERT INTO lifecycle.scenario (name, trigger) VALUES ('x', 'date:2030-02-30');

@@ -6,11 +6,15 @@ CREATE FUNCTION lifecycle.install_playbook() RETURNS void
 BEGIN
     INSERT INTO lifecycle.loyalty_program (name) VALUES ('loyalty') ON CONFLICT DO NOTHING;
 
-    INSERT INTO lifecycle.tier (name, rank, min_spend, benefits) VALUES
+    -- Where a place among the tiers or in a dimension is taken, it is what the shop has put there, or has renamed.
+    INSERT INTO lifecycle.tier (name, rank, min_spend, benefits)
+        SELECT v.name, v.rank, v.min_spend, v.benefits::jsonb FROM (VALUES
         ('bronze', 1,  100, '{"free_returns": true}'),
         ('silver', 2,  500, '{"free_returns": true, "free_shipping": true}'),
         ('gold',   3, 1000, '{"free_returns": true, "free_shipping": true, "early_access": true}'),
-        ('vip',    4, 5000, '{"free_returns": true, "free_shipping": true, "early_access": true, "product_testers": true}')
+        ('vip',    4, 5000, '{"free_returns": true, "free_shipping": true, "early_access": true, "product_testers": true}'))
+            AS v (name, rank, min_spend, benefits)
+         WHERE NOT EXISTS (SELECT FROM lifecycle.tier AS t WHERE t.rank = v.rank)
     ON CONFLICT (name) DO NOTHING;
 
     INSERT INTO lifecycle.offer (name, kind, value, codes, prefix, validity, validity_rounding, description) VALUES
@@ -23,7 +27,8 @@ BEGIN
         ('birthday',           'percent',       10,   'generated', 'BDAY', '14 days',  'day', '{"de": "10 % zum Geburtstag", "en": "10 % off for your birthday"}')
     ON CONFLICT (name) DO NOTHING;
 
-    INSERT INTO lifecycle.segment (name, dimension, rank, predicate, description) VALUES
+    INSERT INTO lifecycle.segment (name, dimension, rank, predicate, description)
+        SELECT v.* FROM (VALUES
         ('prospect', 'lifecycle', 1,
          'order_count = 0',
          'no order yet'),
@@ -80,7 +85,9 @@ BEGIN
          'ad audience: left a cart; never buyers of the last 14 days nor readers of the newsletter'),
         ('remarketing_churn', NULL, NULL,
          $p$in_segment('churn_risk') AND ads_consent = 'granted' AND NOT in_segment('engaged')$p$,
-         'ad audience: at risk of leaving; never readers of the newsletter')
+         'ad audience: at risk of leaving; never readers of the newsletter'))
+            AS v (name, dimension, rank, predicate, description)
+         WHERE NOT EXISTS (SELECT FROM lifecycle.segment AS s WHERE (s.dimension, s.rank) = (v.dimension, v.rank))
     ON CONFLICT (name) DO NOTHING;
 
     INSERT INTO lifecycle.channel (name, consent, cap_per_day, cap_per_week, quiet_from, quiet_until) VALUES
@@ -93,7 +100,8 @@ BEGIN
         ('suppress', NULL,    NULL, NULL, NULL,    NULL)
     ON CONFLICT (name) DO NOTHING;
 
-    INSERT INTO lifecycle.scenario (name, trigger, goal, exit_when, exclusion, reentry, max_age, priority) VALUES
+    INSERT INTO lifecycle.scenario (name, trigger, goal, exit_when, exclusion, reentry, max_age, priority)
+        SELECT v.name, v.trigger, v.goal, v.exit_when, v.exclusion, v.reentry, v.max_age::interval, v.priority FROM (VALUES
         ('cart_recovery',      'cart_idle',                             'order_placed', NULL, NULL, 'once_per_anchor', '4 days', 5),
         ('welcome',            'consent:email',                         NULL,           NULL, NULL, 'every 180 days', '1 day', 5),
         ('post_purchase',      'order_placed',                          NULL,           NULL, NULL, 'once_per_anchor', '1 day', 10),
@@ -107,7 +115,9 @@ BEGIN
         ('season',             'date:2026-11-27',                       NULL,           NULL, NULL, 'once_per_anchor', '3 days', 0),
         ('wishlist',           'wishlist_added',                        NULL,           NULL, $p$last_order_at > now() - interval '14 days'$p$, 'once_per_anchor', '1 day', 0),
         ('remarketing',        'segment_entered:remarketing_cart',      NULL,           NULL, NULL, 'once_per_anchor', '1 day', 0),
-        ('remarketing_end',    'segment_left:remarketing_cart',         NULL,           NULL, NULL, 'once_per_anchor', '30 days', 0)
+        ('remarketing_end',    'segment_left:remarketing_cart',         NULL,           NULL, NULL, 'once_per_anchor', '30 days', 0))
+            AS v (name, trigger, goal, exit_when, exclusion, reentry, max_age, priority)
+         WHERE v.trigger !~ '^segment_' OR EXISTS (SELECT FROM lifecycle.segment AS s WHERE s.name = split_part(v.trigger, ':', 2))
     ON CONFLICT (name) DO NOTHING;
 
     INSERT INTO lifecycle.step (scenario, position, counts_from, delay, not_after, condition, channel, class, template, subject, content, offer, pool_empty,
@@ -219,6 +229,7 @@ BEGIN
             ('birthday',          1, 'birthday',           'skip',         NULL),
             ('wishlist',          2, NULL,                 'skip',         'alternatives')) AS b (scenario, position, offer, pool_empty, recommends)
             USING (scenario, position)
+         WHERE EXISTS (SELECT FROM lifecycle.scenario AS s WHERE s.name = v.scenario)
     ON CONFLICT (scenario, position) DO NOTHING;
 
     INSERT INTO lifecycle.variant (scenario, position, name, template, subject, content, offer)
@@ -234,4 +245,4 @@ BEGIN
         ON CONFLICT (scenario, position, name) DO NOTHING;
 END
 $$;
-COMMENT ON FUNCTION lifecycle.install_playbook() IS 'Inserts the tiers, offers, segments, channels, scenarios and steps of the playbook. Rows that exist are left alone; scenarios come as drafts';
+COMMENT ON FUNCTION lifecycle.install_playbook() IS 'Inserts the tiers, offers, segments, channels, scenarios and steps of the playbook. Rows that exist are left alone, and so are places among tiers and segments that are taken; scenarios come as drafts';
