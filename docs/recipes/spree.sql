@@ -116,6 +116,10 @@ UPDATE spree_newsletter_subscribers SET verified_at = '2030-03-09 11:00' WHERE i
 -- Ann has unsubscribed in a mail, and edits her profile afterwards: that does not subscribe her again.
 SELECT lifecycle.track('1', 'consent', '{"channel": "email", "status": "revoked", "evidence": "link in mail"}');
 UPDATE spree_users SET last_name = 'Ashes', updated_at = '2030-03-09 12:00' WHERE id = 1;
+-- Cid does so, too, and changes his mind a week later. Where a box is ticked the shop says so, since its flag does not know when that was.
+SELECT lifecycle.track('cid@example.org', 'consent', '{"channel": "email", "status": "revoked", "evidence": "link in mail"}');
+SET lifecycle.clock = '2030-03-16 12:00+00';
+SELECT lifecycle.track('cid@example.org', 'consent', '{"channel": "email", "status": "granted", "evidence": "account"}');
 
 -- 4. What it comes to.
 
