@@ -141,5 +141,35 @@ SELECT count(*) FROM lifecycle.claim(100, 'push', 'mailer-1');
 UPDATE lifecycle.channel SET max_per_hour = NULL WHERE name = 'push';
 SELECT count(*) > 0 FROM lifecycle.claim(100, 'push', 'mailer-1');
 
+-- QUIET HOURS hold for a mailer who comes late, too, in the customer's zone; what is not marketing goes out, and what would be too late afterwards ends.
+UPDATE lifecycle.outbox SET status = 'cancelled' WHERE status = 'pending';
+SELECT travel('2030-09-01 12:00+00');
+UPDATE lifecycle.channel SET (quiet_from, quiet_until) = ('20:00', '09:00') WHERE name = 'push';
+INSERT INTO lifecycle.scenario (name, trigger, max_age, status) VALUES ('soon', 'event:soon', '30 days', 'active'), ('code', 'event:code', '30 days', 'active');
+INSERT INTO lifecycle.step (scenario, position, not_after, channel, class, template) VALUES ('soon', 1, '10 hours', 'push', 'marketing', 't'), ('code', 1, '3 days', 'push', 'transactional', 't');
+SELECT lifecycle.track('ny', 'customer', '{"time_zone": "America/New_York"}'), lifecycle.track('nowhere', 'customer', '{"time_zone": "Moon/Tranquillity"}');
+SELECT say(c, e) FROM unnest('{utc,nowhere}'::text[]) AS c, unnest('{push,soon,code}'::text[]) AS e;
+SELECT travel('2030-09-01 19:59+00');
+SELECT say('ny', 'push');
+SELECT count(*) AS waiting FROM lifecycle.outbox WHERE status = 'pending' AND due_at <= lifecycle.now();
+SELECT message_id AS held, lease_token AS token FROM lifecycle.claim(1, 'push', 'mailer-1') WHERE scenario = 'push' \gset
+SELECT lifecycle.may_send(:held, :token);
+SELECT travel('2030-09-01 20:00+00');
+SELECT lifecycle.may_send(:held, :token), lifecycle.fail(:held, 'may_send() said no', lease_token => :token);
+SELECT customer_id, scenario, lifecycle.gate(o), lifecycle.quiet_until(customer_id, channel) FROM lifecycle.outbox AS o WHERE status = 'pending' ORDER BY 1, 2;
+SELECT travel('2030-09-01 21:00+00');
+SELECT customer_id, scenario FROM lifecycle.claim(100, 'push', 'mailer-1', '1 day', 'utc') ORDER BY 1, 2;
+SELECT travel('2030-09-02 00:30+00');
+SELECT customer_id, scenario FROM lifecycle.claim(100, 'push', 'mailer-1', '1 day') ORDER BY 1, 2;
+SELECT customer_id, scenario, status, due_at, attempts, error FROM lifecycle.outbox WHERE created_at >= '2030-09-01' AND created_at < '2030-09-02' ORDER BY 1, 2;
+SELECT count(*) AS too_early FROM lifecycle.claim(100, 'push', 'mailer-1', '1 day');
+SELECT travel('2030-09-02 09:00+00');
+SELECT customer_id, scenario FROM lifecycle.claim(100, 'push', 'mailer-1', '1 day') ORDER BY 1, 2;
+-- The forecast foresees it.
+SELECT say('utc', 'push');
+SELECT travel('2030-09-02 22:00+00');
+SELECT customer_id, due_at, sent_at FROM lifecycle.forecast_messages('1 day') WHERE customer_id = 'utc' AND scenario = 'push';
+SELECT kind, at, detail ->> 'stopped_by' AS stopped_by FROM lifecycle.next_actions('utc') WHERE kind = 'message' AND detail ->> 'status' = 'pending';
+
 DROP EXTENSION pg_lifecycle CASCADE;
 DROP FUNCTION travel, say, agrees;

@@ -19,7 +19,8 @@ namespace {
 
 pg::Statement opening{
     .sql = "SELECT lifecycle.is_armed(), (lifecycle.outbox_policy()).max_attempts,"
-           "       EXISTS (SELECT FROM lifecycle.channel AS h WHERE h.max_per_hour IS NOT NULL)",
+           "       EXISTS (SELECT FROM lifecycle.channel AS h WHERE h.max_per_hour IS NOT NULL),"
+           "       EXISTS (SELECT FROM lifecycle.channel AS h WHERE h.quiet_from IS NOT NULL)",
     .qualified = true};
 // What is shown on the site waits for its customer, who must be named.
 pg::Statement waiting_channels{.sql = "SELECT w FROM lifecycle.waiting_channels() AS w WHERE w <> 'onsite'"};
@@ -37,6 +38,12 @@ pg::Statement pick_of_customer{
     .types = {TEXTOID, TIMESTAMPTZOID, INT8OID, TEXTOID}};
 
 pg::Statement end_messages{.sql = "SELECT lifecycle.end_messages($1, $2, $3)", .types = {INT8ARRAYOID, TEXTARRAYOID, TEXTARRAYOID}};
+// Whoever had it before has not answered: what is known of that stays.
+pg::Statement put_off{
+    .sql = "UPDATE lifecycle.outbox AS o SET status = 'pending', leased_until = NULL, due_at = u.until"
+           "  FROM unnest($1, $2, $3) AS u (message_id, part, until)"
+           " WHERE o.part < 1000 AND o.part = u.part AND o.message_id = u.message_id",
+    .types = {INT8ARRAYOID, INT4ARRAYOID, TIMESTAMPTZARRAYOID}};
 pg::Statement note_pace{
     .sql = "INSERT INTO lifecycle.channel_pace (channel, claimed_at, messages)"
            " SELECT u.channel, $2, count(*) FROM unnest($1) AS u (channel) JOIN lifecycle.channel AS h ON h.name = u.channel AND h.max_per_hour IS NOT NULL"
@@ -64,6 +71,7 @@ struct Terms {
     int64 wanted;
     Datum channel, consumer, customer;
     bool any_channel, no_consumer, any_customer;
+    bool any_quiet;
     Instant clock, until;
     int32 tries;
     int64 token;
@@ -83,6 +91,7 @@ struct Picked {
     std::string_view ends;  // as what, if it does not go out
     Datum why;
     bool lapsed;  // somebody had it before
+    Instant from;  // not before
 
     int64 id() const { return message.number(kMessageId); }
 };
@@ -154,7 +163,8 @@ void take_picked(pg::Rows* part, HeapTuple row, void* arg) {
                                                     .message = read(row, RelationGetDescr(part->relation)),
                                                     .ends = {},
                                                     .why = 0,
-                                                    .lapsed = false});
+                                                    .lapsed = false,
+                                                    .from = rules::kBeginning});
 }
 
 // In the order of the index, so that nothing is sorted however much waits.
@@ -195,7 +205,20 @@ Datum lapse_of(const Message& m) {
     return pg::to_datum(psprintf("the lease of %s ran out", who));
 }
 
-// Says of each message whether it ends here. Whether an at_most_once message has gone out nobody knows, and no gate can change that.
+// Marketing waits while it is quiet, if there is time left afterwards.
+void keep_quiet(const Terms& terms, std::span<const Asked> asked, pg::Array<Picked>& picked) {
+    auto until = quiet_until(asked, terms.clock);
+    for (size_t i = 0; i < picked.size; ++i) {
+        Picked& p = picked[i];
+        if (!p.ends.empty() || until[i] <= terms.clock) continue;
+        p.from = until[i];
+        if (p.from < DatumGetTimestampTz(p.message.values[kExpiresAt])) continue;
+        p.ends = "expired";
+        p.why = pg::to_datum("quiet_hours");
+    }
+}
+
+// Says of each message whether it ends here, or waits. Whether an at_most_once message has gone out nobody knows, and no gate can change that.
 void judge(const Terms& terms, pg::Array<Picked>& picked) {
     pg::Array<Asked> asked;
     for (Picked& p : picked) {
@@ -217,6 +240,26 @@ void judge(const Terms& terms, pg::Array<Picked>& picked) {
         picked[i].ends = "cancelled";
         picked[i].why = reasons[i];
     }
+    if (terms.any_quiet) keep_quiet(terms, asked.span(), picked);
+}
+
+// Sets a later time for what waits; the others stay in `picked`.
+void put_off_quiet(const Terms& terms, pg::Array<Picked>& picked) {
+    pg::Array<Datum> ids, parts, until;
+    size_t good = 0;
+    for (const Picked& p : picked) {
+        if (p.from <= terms.clock) {
+            picked[good++] = p;
+            continue;
+        }
+        ids.push(Int64GetDatum(p.id()));
+        parts.push(p.message.values[kPart]);
+        until.push(TimestampTzGetDatum(p.from));
+    }
+    picked.size = good;
+    if (ids.empty()) return;
+    Datum args[] = {pg::array_of(INT8OID, ids.span(), nullptr), pg::int4_array(parts.span()), pg::instant_array(until.span())};
+    put_off.run(args);
 }
 
 // Puts into history what ends here; the others stay in `picked`.
@@ -314,6 +357,7 @@ size_t claim_some(Terms& terms, pg::Array<Channel>& channels, int64 wanted, Part
     if (seen == 0) return 0;
     judge(terms, picked);
     end_refused(picked);
+    put_off_quiet(terms, picked);
     if (picked.empty()) return seen;
     keep_pace(terms, picked, channels);
     bring_up_to_date(terms, picked);
@@ -362,6 +406,7 @@ LIFECYCLE_FUNCTION(lifecycle_claim) {
                         .any_channel = PG_ARGISNULL(1),
                         .no_consumer = PG_ARGISNULL(2),
                         .any_customer = PG_ARGISNULL(4),
+                        .any_quiet = false,
                         .clock = clock,
                         .until = pg::add_interval(clock, PG_GETARG_INTERVAL_P(3)),
                         .tries = 0,
@@ -371,6 +416,7 @@ LIFECYCLE_FUNCTION(lifecycle_claim) {
         outbox::opening.run();
         terms.tries = DatumGetInt32(pg::cell(0, 2).value);
         bool any_limits = DatumGetBool(pg::cell(0, 3).value);
+        terms.any_quiet = DatumGetBool(pg::cell(0, 4).value);
         if (DatumGetBool(pg::cell(0, 1).value)) {
             outbox::claim(terms, any_limits, result->setResult);
         } else {

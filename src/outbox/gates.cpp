@@ -1,6 +1,8 @@
 #include "outbox/gates.hpp"
 
+#include "customer/shop.hpp"
 #include "pg/catalog.hpp"
+#include "pg/clock.hpp"
 #include "pg/guard.hpp"
 #include "pg/statement.hpp"
 #include "pg/table.hpp"
@@ -46,16 +48,25 @@ pg::Statement goal_met{
            "                   AND c.last_order_at >= e.anchor_at AND c.last_order_at < w.until))",
     .types = {INT4ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID}};
 
+pg::Statement quiet_hours{
+    .sql = "SELECT u.n, (extract(epoch FROM h.quiet_from) / 60)::int4, (extract(epoch FROM h.quiet_until) / 60)::int4, c.time_zone"
+           "  FROM unnest($1, $2, $3) AS u (n, customer_id, channel)"
+           "  JOIN lifecycle.channel AS h ON h.name = u.channel AND h.quiet_from IS NOT NULL"
+           "  LEFT JOIN lifecycle.customer AS c ON c.customer_id = u.customer_id",
+    .types = {INT4ARRAYOID, TEXTARRAYOID, TEXTARRAYOID}};
+
 // Which messages a gate is asked about.
 using Concerns = bool (*)(const Asked&);
 
-// Asks a gate about those it concerns and that none before it has stopped.
-void ask(pg::Statement& gate, std::span<const Asked> messages, Concerns concerns, std::initializer_list<Datum Asked::*> told, std::span<Datum> reasons) {
+constexpr bool is_marketing(const Asked& m) { return m.marketing; }
+
+// Asks about those that a gate concerns and that none before it has stopped; how many rows it answers with.
+uint64 run(pg::Statement& gate, std::span<const Asked> messages, Concerns concerns, std::initializer_list<Datum Asked::*> told, std::span<const Datum> reasons) {
     pg::Array<Datum> numbers;
     for (size_t i = 0; i < messages.size(); ++i) {
-        if (reasons[i] == 0 && concerns(messages[i])) numbers.push(Int32GetDatum(static_cast<int32>(i)));
+        if ((reasons.empty() || reasons[i] == 0) && concerns(messages[i])) numbers.push(Int32GetDatum(static_cast<int32>(i)));
     }
-    if (numbers.empty()) return;
+    if (numbers.empty()) return 0;
     Datum args[5] = {pg::int4_array(numbers.span())};
     size_t count = 1;
     for (Datum Asked::*column : told) {
@@ -63,7 +74,11 @@ void ask(pg::Statement& gate, std::span<const Asked> messages, Concerns concerns
         for (Datum n : numbers) values.push(messages[static_cast<size_t>(DatumGetInt32(n))].*column);
         args[count++] = pg::text_array(values.span());
     }
-    uint64 stopped = gate.run({args, count});
+    return gate.run({args, count});
+}
+
+void ask(pg::Statement& gate, std::span<const Asked> messages, Concerns concerns, std::initializer_list<Datum Asked::*> told, std::span<Datum> reasons) {
+    uint64 stopped = run(gate, messages, concerns, told, reasons);
     for (uint64 i = 0; i < stopped; ++i) reasons[static_cast<size_t>(DatumGetInt32(pg::cell(i, 1).value))] = pg::copied_cell(i, 2, TEXTOID);
 }
 
@@ -71,7 +86,6 @@ void ask(pg::Statement& gate, std::span<const Asked> messages, Concerns concerns
 
 std::span<Datum> ask_gates(std::span<const Asked> messages) {
     auto reasons = pg::zeroed<Datum>(messages.size());
-    constexpr auto is_marketing = [](const Asked& m) { return m.marketing; };
     if (!pg::is_empty(pg::table_oid("suppression"))) {
         ask(suppressed, messages, [](const Asked& m) { return !m.no_recipient && !m.marketing; }, {&Asked::recipient}, reasons);
         ask(marketing_suppressed, messages, [](const Asked& m) { return !m.no_recipient && m.marketing; }, {&Asked::recipient}, reasons);
@@ -83,9 +97,38 @@ std::span<Datum> ask_gates(std::span<const Asked> messages) {
     return reasons;
 }
 
+std::span<rules::Instant> quiet_until(std::span<const Asked> messages, rules::Instant at) {
+    pg_tz* shop_zone = customer::current_shop().zone;
+    auto until = pg::zeroed<rules::Instant>(messages.size());
+    std::fill(until.begin(), until.end(), at);
+    uint64 rows = run(quiet_hours, messages, is_marketing, {&Asked::customer, &Asked::channel}, {});
+    pg::keep_zone([&] {
+        for (uint64 i = 0; i < rows; ++i) {
+            auto number = [&](int column) { return DatumGetInt32(pg::cell(i, column).value); };
+            const char* zone = pg::cell(i, 4).null ? nullptr : pg::to_cstring(pg::text_cell(i, 4));
+            pg::use_zone(pg::zone_of(zone, shop_zone));
+            until[static_cast<size_t>(number(1))] = pg::open_from(rules::outside_quiet(number(2), number(3)), {}, at);
+        }
+    });
+    return until;
+}
+
 }  // namespace lifecycle::outbox
 
 using namespace lifecycle;
+
+// lifecycle.quiet_until(customer_id, channel, at)
+LIFECYCLE_FUNCTION(lifecycle_quiet_until) {
+    rules::Instant at = PG_GETARG_TIMESTAMPTZ(2), until = at;
+    outbox::Asked asked{.customer = PG_GETARG_DATUM(0), .recipient = 0, .scenario = 0, .anchor = 0, .channel = PG_GETARG_DATUM(1), .no_recipient = true, .marketing = true};
+    pg::as_owner([&] {
+        pg::open_spi();
+        until = outbox::quiet_until({&asked, 1}, at)[0];
+        pg::close_spi();
+    });
+    if (until <= at) PG_RETURN_NULL();
+    PG_RETURN_TIMESTAMPTZ(until);
+}
 
 LIFECYCLE_FUNCTION(lifecycle_gates) {
     InitMaterializedSRF(fcinfo, 0);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "pg/text.hpp"
+#include "rules/instant.hpp"
 
 namespace lifecycle::outbox {
 
@@ -13,5 +14,8 @@ struct Asked {
 
 // For each message the reason code (text) for which it must not go out; 0: it may.
 std::span<Datum> ask_gates(std::span<const Asked> messages);
+
+// For each message until when its channel is quiet for its customer; `at`: it is not.
+std::span<rules::Instant> quiet_until(std::span<const Asked> messages, rules::Instant at);
 
 }  // namespace lifecycle::outbox

@@ -179,6 +179,18 @@ rules::Instant instant_of(rules::Wall wall) {
     return DatumGetTimestampTz(DirectFunctionCall1(timestamp_timestamptz, TimestampGetDatum(wall)));
 }
 
+rules::Instant open_from(const rules::SendWindow& a, const rules::SendWindow& b, rules::Instant t) {
+    if (!rules::is_within_calendar(t)) return t;
+    rules::Wall wall = wall_of(t, zone_in_force());
+    int64 day = rules::day_of(wall);
+    auto minute = static_cast<int>((wall - day * rules::kDay) / (60 * rules::kMicroseconds));
+    int weekday = static_cast<int>(((day + 5) % 7 + 7) % 7);  // 2000-01-01 was a Saturday
+    rules::Opening opening = rules::next_opening(a, b, {weekday, minute});
+    if (opening.days < 0) return rules::kNever;
+    if (opening.days == 0 && opening.minute == minute) return t;
+    return instant_of((day + opening.days) * rules::kDay + opening.minute * 60 * rules::kMicroseconds);
+}
+
 }  // namespace lifecycle::pg
 
 using namespace lifecycle;

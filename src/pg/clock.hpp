@@ -3,6 +3,7 @@
 
 #include "pg/postgres.hpp"
 #include "rules/calendar.hpp"
+#include "rules/send_window.hpp"
 
 namespace lifecycle::pg {
 
@@ -62,5 +63,8 @@ inline Zone zone_in_force() { return {session_timezone}; }
 rules::Wall wall_of(rules::Instant t, Zone zone);
 // When the wall clock of the zone in force shows this: one that it skips means as much later, of two the later.
 rules::Instant instant_of(rules::Wall wall);
+
+// The first instant from `t` on at which both windows are open in the zone in force; kNever: there is none.
+rules::Instant open_from(const rules::SendWindow& a, const rules::SendWindow& b, rules::Instant t);
 
 }  // namespace lifecycle::pg

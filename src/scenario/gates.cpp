@@ -7,23 +7,6 @@
 
 namespace lifecycle::scenario {
 
-namespace {
-
-// The first instant from `now` on at which neither the channel's quiet hours nor the step's window keep it; kNever: there is none.
-Instant open_from(const Channel& channel, const Step& step, Instant now) {
-    if (!rules::is_within_calendar(now)) return now;
-    rules::Wall wall = pg::wall_of(now, pg::zone_in_force());
-    int64 day = rules::day_of(wall);
-    auto minute = static_cast<int>((wall - day * rules::kDay) / (60 * rules::kMicroseconds));
-    int weekday = static_cast<int>(((day + 5) % 7 + 7) % 7);  // 2000-01-01 was a Saturday
-    rules::Opening opening = rules::next_opening(channel.open, step.window, {weekday, minute});
-    if (opening.days < 0) return rules::kNever;
-    if (opening.days == 0 && opening.minute == minute) return now;
-    return pg::instant_of((day + opening.days) * rules::kDay + opening.minute * 60 * rules::kMicroseconds);
-}
-
-}  // namespace
-
 bool consents(const Row& row, int column) {
     return column < 0 || (!row.nulls[column] && pg::view(row.values[column]) == "granted");
 }
@@ -42,8 +25,8 @@ Gate ask_gates(Work& work, const Enrolment& e, const Step& step) {
     }
     Instant wait = within_caps(work, e, step);
     if (wait > change.now) return wait == rules::kNever ? Gate{"capped"} : Gate{"capped", wait};
-    static constexpr Channel kNeverQuiet{};
-    Instant open = open_from(step.marketing ? channel : kNeverQuiet, step, change.now);
+    static constexpr rules::SendWindow kNeverQuiet{};
+    Instant open = pg::open_from(step.marketing ? channel.open : kNeverQuiet, step.window, change.now);
     if (open > change.now) return open == rules::kNever ? Gate{"window_passed"} : Gate{"quiet_hours", open};
     return {};
 }
