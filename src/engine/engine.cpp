@@ -9,6 +9,7 @@
 #include "customer/ledger.hpp"
 #include "customer/log.hpp"
 #include "customer/merged.hpp"
+#include "customer/shop.hpp"
 #include "customer/store.hpp"
 #include "loyalty/coupons.hpp"
 #include "loyalty/loyalty.hpp"
@@ -261,6 +262,13 @@ int64 work_off_some(int limit, customer::Position* after) {
     return done;
 }
 
+void tidy() {
+    outbox::tidy();
+    segment::tidy();
+    loyalty::tidy_coupons();
+    settle_referrals.run();
+}
+
 int64 tick_once(int limit, customer::Position* after) {
     int64 done = 0;
     keep_memory_between_batches();
@@ -268,10 +276,7 @@ int64 tick_once(int limit, customer::Position* after) {
         pg::open_spi();
         done = work_off_some(limit, after);
         if (done == 0) {
-            outbox::tidy();
-            segment::tidy();
-            loyalty::tidy_coupons();
-            settle_referrals.run();
+            if (customer::is_armed()) tidy();
             done = redefine_some();
         }
         pg::close_spi();
@@ -283,8 +288,10 @@ int64 fold_baskets() {
     int64 done = 0;
     pg::as_owner([&] {
         pg::open_spi();
-        fold.run();
-        done = DatumGetInt64(pg::cell(0, 1).value);
+        if (customer::is_armed()) {
+            fold.run();
+            done = DatumGetInt64(pg::cell(0, 1).value);
+        }
         pg::close_spi();
     });
     return done;

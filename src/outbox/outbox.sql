@@ -300,20 +300,22 @@ CREATE TRIGGER file_message AFTER UPDATE OF status ON lifecycle.outbox
     FOR EACH ROW WHEN (NEW.part < 1000 AND NEW.status <> 'pending' AND NEW.status <> 'leased')
     EXECUTE FUNCTION lifecycle.file_message();
 
--- A database that was restored from a dump or cloned must not mail anybody. The dump brings the row of the database it was made
--- from; what is armed is a database with its own row and no other.
+-- A database that was restored from a dump or cloned must not mail anybody. What is armed is a database with its own row and no other. A clone has
+-- the row of the database it was made from. CREATE EXTENSION in a dump writes a row that is nobody's, so that the worker does nothing while the
+-- tables come in, nor afterwards if the dump goes back into the very database it was made from.
 CREATE TABLE lifecycle.armed_for (
     system_identifier bigint NOT NULL,
     database          oid NOT NULL,
     CONSTRAINT armed_for_pkey PRIMARY KEY (system_identifier, database)
 );
 INSERT INTO lifecycle.armed_for
-    SELECT c.system_identifier, d.oid
-      FROM pg_catalog.pg_control_system() AS c, pg_catalog.pg_database AS d
+    SELECT CASE WHEN r.restoring THEN pg_catalog.hashtextextended(pg_catalog.gen_random_uuid()::text, 0) ELSE c.system_identifier END,
+           CASE WHEN r.restoring THEN 0 ELSE d.oid END
+      FROM pg_catalog.pg_control_system() AS c, pg_catalog.pg_database AS d, lifecycle.restoring() AS r (restoring)
      WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database();
 COMMENT ON TABLE lifecycle.armed_for IS 'The database for which sending is on; see lifecycle.arm()';
-COMMENT ON COLUMN lifecycle.armed_for.system_identifier IS 'Of the cluster';
-COMMENT ON COLUMN lifecycle.armed_for.database IS 'Of the database';
+COMMENT ON COLUMN lifecycle.armed_for.system_identifier IS 'Of the cluster; random in a row that a restore began with';
+COMMENT ON COLUMN lifecycle.armed_for.database IS 'Of the database; 0: nobody''s';
 
 CREATE FUNCTION lifecycle.is_armed() RETURNS boolean
     LANGUAGE plpgsql STABLE

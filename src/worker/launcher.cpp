@@ -139,6 +139,7 @@ void install() {
     pg::request_shared_memory();
     previous_access = object_access_hook;
     object_access_hook = at_drop;
+    if (IsBinaryUpgrade) return;  // pg_upgrade wants the databases to itself
 
     BackgroundWorker launcher{};
     launcher.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;

@@ -1,6 +1,7 @@
 // A database's worker.
 #include "worker/worker.hpp"
 
+#include "customer/shop.hpp"
 #include "customer/store.hpp"
 #include "engine/engine.hpp"
 #include "outbox/enqueue.hpp"
@@ -89,6 +90,20 @@ void begin_or_retire(const char* activity) {
     if (pg::extension_exists()) return;
     commit();
     retire();
+}
+
+// A restore loads tables one by one, while we run: who takes the half of them for the whole does things twice, or is in the way of what is still
+// to come. Only arm() says that all of it is there.
+int64 look_whether_armed() {
+    begin_or_retire("lifecycle.is_armed()");
+    bool armed = false;
+    pg::as_owner([&] {
+        pg::open_spi();
+        armed = customer::is_armed();
+        pg::close_spi();
+    });
+    commit();
+    return armed;
 }
 
 // One batch of the inbox.
@@ -250,6 +265,23 @@ long time_to_sleep(bool inbox_is_empty) {
     return left < nap * 1000 ? static_cast<long>((left + 999) / 1000) : nap;
 }
 
+// Everything that there is to do now. How long to sleep then, in ms.
+long work() {
+    int64 armed = 0;
+    if (!survives(look_whether_armed, &armed) || armed == 0) {
+        end_work(rules::kNever, pg::now());
+        return pg::settings.worker_nap;
+    }
+    bool inbox_is_empty = empty_inbox();
+    see_to_what_was_sent();
+    tick_until_nothing_is_due();
+    see_to_backfill();
+    // Some of it at a time: what is due comes first.
+    int64 counted = 0;
+    if (survives(count_baskets, &counted) && counted > 0) return 0;
+    return time_to_sleep(inbox_is_empty);
+}
+
 }  // namespace
 
 [[noreturn]] void run() {
@@ -263,14 +295,7 @@ long time_to_sleep(bool inbox_is_empty) {
             if (!pg::settings.worker) proc_exit(0);
         }
         slot->wake_ups++;
-        bool inbox_is_empty = empty_inbox();
-        see_to_what_was_sent();
-        tick_until_nothing_is_due();
-        see_to_backfill();
-        // Some of it at a time: what is due comes first.
-        int64 counted = 0;
-        if (survives(count_baskets, &counted) && counted > 0) continue;
-        long sleep = time_to_sleep(inbox_is_empty);
+        long sleep = work();
         WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, sleep, pg::worker_wait_event());
     }
 }

@@ -51,9 +51,9 @@ my @told = (
 
 sub told
 {
-	my ($db) = @_;
+	my ($db, $where) = @_;
 	my %rows;
-	for (my $i = 0; $i < @told; $i += 2) { $rows{ $told[$i] } = $node->safe_psql($db, $told[ $i + 1 ]); }
+	for (my $i = 0; $i < @told; $i += 2) { $rows{ $told[$i] } = ($where // $node)->safe_psql($db, $told[ $i + 1 ]); }
 	return \%rows;
 }
 
@@ -189,6 +189,52 @@ for my $db (qw(plain custom parallel))
 	is($node->safe_psql($db, 'SELECT count(*) FROM lifecycle.inbox'), '0', "$db: the inbox is emptied");
 	is_none($node, $db, 'SELECT * FROM lifecycle.check_sources()', "$db: all is well with the sources");
 }
+# A server whose worker is awake while the dump comes in: CREATE EXTENSION starts it, and then it looks at whatever is there.
+my $live = new_cluster('live', conf => "lifecycle.clock = '$clock'\nlifecycle.worker_nap = '100ms'");
+sub awake
+{
+	my ($db, $name) = @_;
+	my $seen = $live->safe_psql($db, 'SELECT coalesce(wake_ups, 0) FROM lifecycle.worker_status()');
+	return eventually($live, $db, "SELECT wake_ups > $seen + 2 FROM lifecycle.worker_status()", 't', "$db: the worker is awake $name");
+}
+$live->safe_psql('postgres', "CREATE DATABASE $_") for qw(plain custom parallel at_once);
+$live->command_ok([ 'pg_restore', '--exit-on-error', '-j', '2', '-d', $live->connstr('at_once'), "$work/custom" ], 'with a worker: pg_restore -j 2');
+for my $section (qw(pre-data data post-data))
+{
+	$node->command_ok([ 'pg_dump', "--section=$section", '-f', "$work/$section.sql", '-d', $connect ], "pg_dump, plain, $section");
+	$live->command_checks_all([ 'psql', '-XqAt', '-v', 'ON_ERROR_STOP=1', '-d', $live->connstr('plain'), '-f', "$work/$section.sql" ],
+		0, [], [qr/^$/], "with a worker: psql restores $section");
+	awake('plain', "after $section");
+	for my $db (qw(custom parallel))
+	{
+		my @jobs = $db eq 'parallel' ? ('-j', '2') : ();
+		$live->command_ok([ 'pg_restore', "--section=$section", '--exit-on-error', @jobs, '-d', $live->connstr($db), "$work/custom" ],
+			"with a worker: pg_restore @jobs $section");
+		awake($db, "after $section");
+	}
+}
+for my $db (qw(plain custom parallel at_once))
+{
+	awake($db, 'when all is there');
+	my $restored = told($db, $live);
+	for my $table (sort keys %$dumped)
+	{
+		ok($restored->{$table} eq $dumped->{$table}, "with a worker: $db: $table") or show_first_difference($dumped->{$table}, $restored->{$table});
+	}
+	is($live->safe_psql($db, 'SELECT armed, worker_errors FROM lifecycle.status'), 'f|0', "with a worker: $db: disarmed");
+	cmp_ok($live->safe_psql($db, 'SELECT count(*) FROM lifecycle.inbox'), '>', 0, "with a worker: $db: the inbox waits");
+	$live->safe_psql($db, 'SELECT lifecycle.arm()');
+	eventually($live, $db, 'SELECT count(*) FROM lifecycle.inbox', '0', "with a worker: $db: armed, it acts");
+	is_none($live, $db, "SELECT * FROM oracle.differences('$clock')", "with a worker: $db: nothing is counted twice");
+	is($live->safe_psql($db, 'SELECT count(*) - count(DISTINCT idempotency_key) FROM lifecycle.outbox'), '0', "with a worker: $db: no message twice");
+}
+
+# A dump that goes back into the database it was made from brings back what that database was then: it has sent more since.
+$live->command_ok([ 'pg_dump', '-Fc', '-f', "$work/again", '-d', $live->connstr('at_once') ], 'a database that is armed is dumped');
+$live->command_ok([ 'pg_restore', '--clean', '--if-exists', '--exit-on-error', '-d', $live->connstr('at_once'), "$work/again" ], 'and restored in its place');
+is($live->safe_psql('at_once', 'SELECT lifecycle.is_armed()'), 'f', 'it is disarmed');
+$live->stop;
+
 is(told('shop')->{outbox}, $dumped->{outbox}, 'the original has noticed nothing');
 is($node->safe_psql('shop', 'SELECT lifecycle.is_armed()'), 't', 'and is armed');
 
