@@ -99,6 +99,12 @@ WorkerSlot* find_slot(Oid database) {
     return nullptr;
 }
 
+void free_if_unused(WorkerSlot* slot) {
+    if (slot->wanted || slot->pid != 0 || slot->backfill_pid != 0) return;
+    memset(slot, 0, sizeof *slot);
+    slot->latch_owner = -1;
+}
+
 void wake(int latch_owner) {
     // By number and not by address: the array of processes is always there, a latch that was remembered may not be.
     if (latch_owner >= 0) SetLatch(&process_by_number(latch_owner)->procLatch);

@@ -42,6 +42,8 @@ void wake_worker_at_commit(rules::Instant due);
 void wake_launcher_at_commit();
 
 WorkerSlot* find_slot(Oid database);  // with the lock held
+// Frees it if nobody has it and nobody wants it; with the lock held.
+void free_if_unused(WorkerSlot* slot);
 void wake(int latch_owner);
 
 }  // namespace lifecycle::pg

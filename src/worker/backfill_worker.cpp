@@ -18,6 +18,7 @@ pg::WorkerSlot* slot = nullptr;
 void leave(int, Datum) {
     LWLockAcquire(pg::shared()->lock, LW_EXCLUSIVE);
     slot->backfill_pid = 0;
+    pg::free_if_unused(slot);
     LWLockRelease(pg::shared()->lock);
 }
 

@@ -1,4 +1,6 @@
 // The launcher: finds the databases that have the extension and keeps a worker for each.
+#include <utility>
+
 #include "pg/array.hpp"
 #include "pg/catalog.hpp"
 #include "pg/settings.hpp"
@@ -26,10 +28,43 @@ struct Child {
 
 pg::Array<Child> children;
 
+Oid being_dropped = InvalidOid;
+bool was_wanted = false;
+
+// Once it is gone its slot is free. If it stays, because somebody was connected for example, so does its worker.
+void at_end_of_drop(XactEvent event, void*) {
+    if (being_dropped == InvalidOid || (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT)) return;
+    int launcher = -1;
+    LWLockAcquire(pg::shared()->lock, LW_EXCLUSIVE);
+    pg::WorkerSlot* slot = pg::find_slot(being_dropped);
+    bool stays = event == XACT_EVENT_ABORT && was_wanted;
+    if (slot == nullptr && stays) slot = pg::find_slot(InvalidOid);  // the worker has left it
+    if (slot != nullptr) {
+        slot->database = being_dropped;
+        slot->wanted = stays;
+        if (stays) launcher = pg::shared()->launcher_latch_owner;
+        pg::free_if_unused(slot);
+    }
+    LWLockRelease(pg::shared()->lock);
+    being_dropped = InvalidOid;
+    pg::wake(launcher);
+}
+
+void watch_drop(Oid database) {
+    static bool registered = false;
+    if (!std::exchange(registered, true)) RegisterXactCallback(at_end_of_drop, nullptr);
+    LWLockAcquire(pg::shared()->lock, LW_SHARED);
+    pg::WorkerSlot* slot = pg::find_slot(database);
+    was_wanted = slot != nullptr && slot->wanted;
+    LWLockRelease(pg::shared()->lock);
+    being_dropped = database;
+}
+
 // DROP DATABASE waits for the other sessions of the database and ends none of them but autovacuum's, so ours must go by itself.
 void at_drop(ObjectAccessType access, Oid class_id, Oid object, int sub, void* arg) {
     if (previous_access) previous_access(access, class_id, object, sub, arg);
     if (access != OAT_DROP || class_id != DatabaseRelationId || pg::shared() == nullptr) return;
+    watch_drop(object);
     for (int tries = 0; tries < 500; ++tries) {
         LWLockAcquire(pg::shared()->lock, LW_EXCLUSIVE);
         pg::WorkerSlot* slot = pg::find_slot(object);

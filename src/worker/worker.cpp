@@ -26,7 +26,7 @@ constexpr long kTryInboxAgain = 500;  // ms
 
 pg::WorkerSlot* slot = nullptr;  // ours; stays where it is while we live
 
-// Takes the database's slot, or says that another worker has it.
+// Takes the database's slot, if there is one left and no other worker has it.
 bool take_slot() {
     LWLockAcquire(pg::shared()->lock, LW_EXCLUSIVE);
     slot = pg::find_slot(MyDatabaseId);
@@ -49,11 +49,16 @@ void leave(int, Datum) {
     LWLockAcquire(pg::shared()->lock, LW_EXCLUSIVE);
     slot->pid = 0;
     slot->latch_owner = -1;
-    if (!slot->wanted) {
-        memset(slot, 0, sizeof *slot);
-        slot->latch_owner = -1;
-    }
+    pg::free_if_unused(slot);
     LWLockRelease(pg::shared()->lock);
+}
+
+// All slots are taken. It matters only where there is something to do.
+void say_that_there_is_no_slot() {
+    begin("lifecycle.worker_status()");
+    bool needed = pg::extension_exists();
+    commit();
+    if (needed) no_slot(LOG);
 }
 
 // There is nothing to do here, until CREATE EXTENSION says otherwise.
@@ -65,6 +70,12 @@ void leave(int, Datum) {
 }
 
 }  // namespace
+
+void no_slot(int level) {
+    ereport(level, errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED), errmsg("no pg_lifecycle worker for database %u: too many databases have one", MyDatabaseId),
+            errdetail("There are %d.", pg::kMaxDatabases),
+            errhint("Drop the extension where it is not needed, then SELECT lifecycle.start_worker(); or call lifecycle.tick() by a scheduler of your own."));
+}
 
 void begin(const char* activity) {
     SetCurrentStatementStartTimestamp();
@@ -309,7 +320,10 @@ void lifecycle_worker_main(Datum database) {
     pqsignal(SIGHUP, SignalHandlerForConfigReload);
     BackgroundWorkerUnblockSignals();
     BackgroundWorkerInitializeConnectionByOid(DatumGetObjectId(database), InvalidOid, 0);
-    if (!worker::take_slot()) proc_exit(0);
+    if (!worker::take_slot()) {
+        if (worker::slot == nullptr) worker::say_that_there_is_no_slot();
+        proc_exit(0);
+    }
     before_shmem_exit(worker::leave, 0);
     MemoryContextSwitchTo(AllocSetContextCreate(TopMemoryContext, "pg_lifecycle worker", ALLOCSET_DEFAULT_SIZES));
     worker::run();
@@ -373,6 +387,7 @@ LIFECYCLE_FUNCTION(lifecycle_start_worker) {
             mine->wanted = true;
         }
         LWLockRelease(pg::shared()->lock);
+        if (mine == nullptr) worker::no_slot(WARNING);
         pg::wake_launcher_at_commit();
     }
     PG_RETURN_VOID();

@@ -15,6 +15,9 @@ namespace lifecycle::worker {
 // While the library is preloaded.
 void install();
 
+// Says that this database cannot have a worker.
+void no_slot(int level);
+
 // A worker's transactions.
 void begin(const char* activity);
 void commit();

@@ -159,6 +159,33 @@ new_quick_shop($node, 'other');
 eventually($node, 'postgres', workers('other'), '1', 'a new database of the same name has a worker');
 acts('other', 'which acts');
 
+# A database that cannot be dropped keeps its worker.
+{
+	my $guest = $node->background_psql('other', on_error_stop => 0);
+	my ($status, $out, $err) = $node->psql('postgres', 'DROP DATABASE other');
+	like($err, qr/is being accessed by other users/, 'DROP DATABASE fails while somebody is connected');
+	$guest->quit;
+	eventually($node, 'postgres', workers('other'), '1', 'the worker comes back', 15);
+}
+
+# Databases that come and go while there are no workers leave nothing behind.
+$node->append_conf('postgresql.conf', 'lifecycle.worker = off');
+$node->reload;
+eventually($node, 'postgres', workers('other'), '0', 'no workers');
+$node->safe_psql('postgres', 'CREATE DATABASE guest');
+$node->safe_psql('guest', 'CREATE EXTENSION pg_lifecycle');
+for (1 .. 65)
+{
+	$node->safe_psql('postgres', 'CREATE DATABASE passing TEMPLATE guest');
+	$node->safe_psql('passing', 'SELECT lifecycle.start_worker()');
+	$node->safe_psql('postgres', 'DROP DATABASE passing');
+}
+$node->append_conf('postgresql.conf', 'lifecycle.worker = on');
+$node->reload;
+new_quick_shop($node, 'late');
+eventually($node, 'postgres', workers('late'), '1', 'a database that comes after 65 that went has a worker', 15);
+acts('late', 'which acts');
+
 # One customer who cannot be brought up to date does not stop the others.
 $node->safe_psql('shop', <<~SQL);
 	INSERT INTO shop.orders (customer, amount, placed_at) VALUES ('poisoned', 1, clock_timestamp() + interval '1 day');
