@@ -146,6 +146,9 @@ template <class Calendar, class Seen>
 Standing follow(Period period, Downgrade policy, std::span<const Thresholds> versions, std::span<const Earned> earned,
                 std::span<const TakenBack> taken, Instant until, const Calendar& calendar, std::span<Decimal> net, Seen&& seen) {
     for (std::size_t i = 0; i < earned.size(); ++i) net[i] = earned[i].amount;
+    // What will be earned later is not counted on: a tier is valid, and something is missing, as if nothing more came.
+    Instant next_earned = kNever;
+    for (; !earned.empty() && earned.back().at > until; earned = earned.first(earned.size() - 1)) next_earned = earned.back().at;
     Terms<Calendar> terms(period, policy, versions, earned, net, calendar);
     auto go = [&](Instant to, auto&& tell) {
         while (terms.next_event() <= to) {
@@ -166,7 +169,7 @@ Standing follow(Period period, Downgrade policy, std::span<const Thresholds> ver
     }
     go(until, tell);
 
-    Standing standing{terms.tier(), terms.spend(), kNever, {}, terms.next_event()};
+    Standing standing{terms.tier(), terms.spend(), kNever, {}, terms.next_event() < next_earned ? terms.next_event() : next_earned};
     if (standing.tier == kNoTier || policy == Downgrade::none) return standing;
     // The future without another purchase; a tier that costs nothing never ends.
     for (std::size_t i = 0; i < 2 * earned.size() + versions.size() + 8 && terms.next_event() != kNever; ++i) {

@@ -126,6 +126,16 @@ TEST(Program, SaysUntilWhenATierIsValidAndWhatIsMissing) {
     EXPECT_EQ(s.missing, euros(400));
     EXPECT_EQ(s.next_event, 100);
     EXPECT_EQ(s.spend, euros(1000));
+    c.earned.push_back({60, euros(600)});  // announced: it is not counted on, but looked at when its time has come
+    c.story(50, &s);
+    EXPECT_EQ(s.valid_until, 105);
+    EXPECT_EQ(s.missing, euros(400));
+    EXPECT_EQ(s.next_event, 60);
+    c.taken = {{45, euros(600), 2}};  // and taken back before: nothing else pays for it
+    c.story(50, &s);
+    EXPECT_EQ(s.spend, euros(1000));
+    c.earned.pop_back();
+    c.taken.clear();
     c.period = Period::calendar_year;
     c.story(50, &s);
     EXPECT_EQ(s.valid_until, 205);
