@@ -78,7 +78,7 @@ rules::PurchaseNumbers numbers_of(const Row& row) {
 enum class Reading : uint8 { nothing, going_on, everything };
 
 // Which part of the ledger is needed to bring the customer up to date.
-Reading reading_of(const Change& change, const Overview& o) {
+Reading reading_of(const Change& change, const Overview& o, bool tiers_end) {
     if (!change.existed) return Reading::nothing;
     if (o.withdrawn > 0 || change.replay || change.late_touch != rules::kNever) return Reading::everything;
     // Which of two purchases of one instant comes first is decided by what they are, not by which was seen first.
@@ -87,6 +87,7 @@ Reading reading_of(const Change& change, const Overview& o) {
     if (o.first >= change.before.instant(kAsOf, rules::kBeginning)) return fell_due ? Reading::going_on : Reading::nothing;
     if (fell_due) return Reading::everything;
     // A little late, as an order is whose transaction began before a tick: still fine if nothing has happened since.
+    if (tiers_end) return Reading::everything;
     bool in_order = o.first >= change.before.instant(kLedgerAt, rules::kBeginning) && o.first >= latest_flip(change.before);
     return in_order ? Reading::nothing : Reading::everything;
 }
@@ -309,7 +310,7 @@ std::span<Fact> purchases_of(const Change& change) {
     return purchases.span();
 }
 
-void take_in_purchases(Batch batch) {
+void take_in_purchases(Batch batch, bool tiers_end) {
     pg::fault_point("ledger");
     auto overviews = pg::zeroed<Overview>(batch.size());
     auto readings = pg::zeroed<Reading>(batch.size());
@@ -318,7 +319,7 @@ void take_in_purchases(Batch batch) {
     for (size_t i = 0; i < batch.size(); ++i) {
         if (!batch[i].existed) continue;  // nothing is to be read; looked at below, when its facts are needed anyway
         overviews[i] = look_at(batch[i]);
-        readings[i] = reading_of(batch[i], overviews[i]);
+        readings[i] = reading_of(batch[i], overviews[i], tiers_end);
         if (readings[i] == Reading::nothing) continue;
         wanted.push(pg::to_datum(batch[i].customer_id));
         if (!batch[i].after.nulls[kHasLog]) recalled.push({&batch[i], readings[i] == Reading::everything});

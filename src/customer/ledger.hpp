@@ -5,7 +5,8 @@
 namespace lifecycle::customer {
 
 // Takes the purchases of a batch into the ledger and works out the numbers: moments, base and path of each Change.
-void take_in_purchases(Batch batch);
+// `tiers_end`: a tier may have ended since a purchase that comes late, and the row does not show it.
+void take_in_purchases(Batch batch, bool tiers_end);
 
 // Takes in what the shop says of the customers themselves, and their consents.
 void take_in_profiles(Batch batch);

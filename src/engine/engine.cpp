@@ -75,7 +75,7 @@ void run_stages(Batch batch, pg::TableWriter* rows) {
     customer::take_in_profiles(batch);
     customer::take_in_log(batch);
     customer::price_orders(batch);
-    customer::take_in_purchases(batch);
+    customer::take_in_purchases(batch, loyalty::tiers_end());
     customer::show_carts(batch);
     // What counts towards a tier comes before the tier; else the tier, whose multiplier is for what is earned in it.
     bool points_first = loyalty::tiers_count_points();

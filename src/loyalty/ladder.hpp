@@ -21,6 +21,9 @@ struct Ladder {
 
     // Whether a tier follows from more than the present revenue: from when something was earned, or from what has to be looked up.
     bool has_terms() const { return period != rules::Period::lifetime || counts_points || versions.size > 1; }
+
+    // Whether time alone may end a tier: the history may then go on after the latest purchase.
+    bool tiers_end() const { return has_terms() || any_grants; }
 };
 
 // Read anew if the configuration has changed: at the start of a batch only.

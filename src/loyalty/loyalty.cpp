@@ -80,6 +80,8 @@ const Ladder& refresh_ladder() {
 
 bool tiers_count_points() { return refresh_ladder().counts_points; }
 
+bool tiers_end() { return refresh_ladder().tiers_end(); }
+
 namespace {
 
 void note_end(pg::TableWriter*& past, const Change& change, int tier, Instant since, Instant until) {
@@ -126,7 +128,7 @@ namespace {
 
 // Whether a change that was worked out anew writes the history anew, too.
 bool rewrites_history(const Change& change, const Ladder& l) {
-    return change.existed && change.from_scratch && (!change.appended || l.has_terms());
+    return change.existed && change.from_scratch && (!change.appended || l.tiers_end());
 }
 
 bool concerns_tier(const Change& change, const Ladder& l) {

@@ -12,6 +12,9 @@ void award_tiers(Batch batch);
 // Whether it is points that count towards a tier: then they are kept first.
 bool tiers_count_points();
 
+// Whether a tier may end without a purchase: its term does, or it was given for a time.
+bool tiers_end();
+
 // The name of a tier found in Moment::tier; NULL for none.
 Datum tier_name(int tier, bool* null);
 

@@ -246,7 +246,7 @@ void recall_past(std::span<Change* const> changes, std::span<const size_t> which
     if (which.empty()) return;
     auto some = pg::zeroed<Change>(which.size());
     for (size_t i = 0; i < which.size(); ++i) some[i] = *changes[which[i]];
-    customer::take_in_purchases(some);
+    customer::take_in_purchases(some, false);  // nothing is new
     for (size_t i = 0; i < which.size(); ++i) {
         *changes[which[i]] = some[i];
         changes[which[i]]->redefined = false;
