@@ -51,64 +51,83 @@ COMMENT ON FUNCTION lifecycle.verify_customers(text[]) IS 'Internal: part of lif
 
 CREATE FUNCTION lifecycle.verify_source(source text)
     RETURNS TABLE (customer_id text, what text, expected text, found text)
-    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET timezone = 'UTC'
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' SET datestyle = 'ISO'
     AS $$
 DECLARE
     attached lifecycle.source;
+    reason   text;
     fields   text[];
-    read     text;
+    names    text[];
     said     text;
     kept     text;
+    keys     text;
 BEGIN
     SELECT s.* INTO STRICT attached FROM lifecycle.source AS s WHERE s.name = source;
-    -- What tells facts apart, with what counts most; purchases by customer, id and time, others as they are kept.
+    reason := CASE WHEN EXISTS (SELECT FROM pg_class AS c WHERE c.oid = attached.relation) THEN lifecycle.source_error(source)
+                   ELSE format('table %s has been dropped: what it has said still counts', attached.attached_as) END;
+    IF reason IS NOT NULL THEN
+        RETURN QUERY SELECT NULL::text, 'not compared', NULL::text, reason;
+        RETURN;
+    END IF;
+    -- What counts of a fact: field, type, and where it is kept; * marks what tells facts apart.
     fields := CASE attached.kind
-        WHEN 'order'  THEN ARRAY['customer:text', 'order:text', 'placed_at:timestamptz']
-        WHEN 'refund' THEN ARRAY['customer:text', 'refund:text', 'refunded_at:timestamptz']
-        WHEN 'order_item' THEN ARRAY['order:text', 'line:text', 'product:text']
-        WHEN 'cart' THEN ARRAY['customer:text', 'cart:text', 'updated_at:timestamptz']
-        WHEN 'consent' THEN ARRAY['customer:text', 'channel:text', 'status:text', 'changed_at:timestamptz']
-        WHEN 'engagement' THEN ARRAY['customer:text', 'type:text', 'occurred_at:timestamptz']
-        WHEN 'delivery' THEN ARRAY['order:text']
-        WHEN 'review' THEN ARRAY['customer:text', 'review:text', 'reviewed_at:timestamptz']
-        WHEN 'wishlist' THEN ARRAY['customer:text', 'product:text', 'added_at:timestamptz']
-        WHEN 'referral' THEN ARRAY['customer:text', 'referral:text', 'referred:text', 'referred_at:timestamptz']
-        WHEN 'event' THEN ARRAY['customer:text', 'event:text', 'occurred_at:timestamptz']
+        WHEN 'order'  THEN ARRAY['customer:text:customer_id', '*order:text:id', 'placed_at:timestamptz:at', 'amount:numeric:', 'currency:text:currency']
+        WHEN 'refund' THEN ARRAY['customer:text:customer_id', '*refund:text:id', 'order:text:order_id', 'refunded_at:timestamptz:at', 'amount:numeric:',
+                                 'currency:text:currency']
+        WHEN 'order_item' THEN ARRAY['*order:text:order_id', '*line:text:line', 'product:text:product', 'category:text:category', 'quantity:numeric:quantity',
+                                     'amount:numeric:amount']
+        WHEN 'cart' THEN ARRAY['customer:text:customer_id', '*cart:text:cart_id', 'value:numeric:value', 'stage:text:stage', 'updated_at:timestamptz:updated_at']
+        WHEN 'consent' THEN ARRAY['*customer:text:customer_id', '*channel:text:channel', 'status:text:status', '*changed_at:timestamptz:changed_at']
+        WHEN 'engagement' THEN ARRAY['*customer:text:customer_id', '*type:text:type', '*occurred_at:timestamptz:occurred_at']
+        WHEN 'delivery' THEN ARRAY['*order:text:order_id']
+        WHEN 'review' THEN ARRAY['customer:text:customer_id', '*review:text:review', 'rating:numeric:rating', 'product:text:product',
+                                 'reviewed_at:timestamptz:reviewed_at']
+        WHEN 'wishlist' THEN ARRAY['*customer:text:customer_id', '*product:text:product', 'added_at:timestamptz:added_at']
+        WHEN 'referral' THEN ARRAY['customer:text:customer_id', '*referral:text:referral', 'referred:text:referred', 'referred_at:timestamptz:referred_at']
+        WHEN 'event' THEN ARRAY['*customer:text:customer_id', '*event:text:event', '*occurred_at:timestamptz:occurred_at']
         ELSE NULL END;
     IF fields IS NULL THEN
         RETURN;  -- a customer's profile may come from several places
     END IF;
-    -- The expressions are the shop's: where they are read there must be no columns but those of its table.
-    SELECT string_agg(format('(%s)::%s AS %I', attached.mapping ->> f.name, f.type, f.name), ', '),
-           string_agg(CASE WHEN f.name = 'customer'
-                           THEN 'coalesce((SELECT m.into_id FROM lifecycle.merged AS m WHERE m.customer_id = r.customer COLLATE "C"), r.customer) AS customer'
-                           ELSE format('r.%I', f.name) END, ', '),
-           string_agg(CASE WHEN attached.kind IN ('order', 'refund')
-                           THEN CASE f.name WHEN 'customer' THEN 'k.customer_id' WHEN 'placed_at' THEN 'k.at' WHEN 'refunded_at' THEN 'k.at' ELSE 'k.id' END
-                           ELSE format('k.%I', CASE f.name WHEN 'customer' THEN 'customer_id' WHEN 'order' THEN 'order_id' WHEN 'cart' THEN 'cart_id' ELSE f.name END) END
-                      || format(' AS %I', f.name), ', ')
-      INTO read, said, kept
-      FROM (SELECT split_part(u.field, ':', 1) AS name, split_part(u.field, ':', 2) AS type FROM unnest(fields) AS u (field)) AS f;
+    -- Amounts in the currency that the shop says them in: rates change, and what one has made of an amount stays. An order without an amount
+    -- costs its items, which are compared themselves.
+    SELECT array_agg(f.name ORDER BY f.n),
+           string_agg(format('%s AS %I', CASE
+               WHEN f.name = 'customer' THEN format('coalesce((SELECT m.into_id FROM lifecycle.merged AS m WHERE m.customer_id = r.said[%1$s] COLLATE "C"), r.said[%1$s])', f.n)
+               WHEN f.name = 'currency' THEN format('(SELECT nullif(upper(r.said[%s]), upper(s.currency)) FROM lifecycle.shop AS s WHERE s.currency IS NOT NULL)', f.n)
+               WHEN f.type = 'numeric' THEN format('trim_scale(r.said[%s]::numeric)', f.n)
+               ELSE format('r.said[%s]::%s', f.n, f.type) END, f.name), ', ' ORDER BY f.n),
+           string_agg(format('%s AS %I', CASE
+               WHEN f.kept = '' THEN 'trim_scale(coalesce(k.foreign_amount, k.amount))'
+               WHEN f.type = 'numeric' THEN format('trim_scale(k.%I)', f.kept)
+               ELSE format('k.%I', f.kept) END, f.name), ', ' ORDER BY f.n),
+           string_agg(format('%I', f.name), ', ' ORDER BY f.n) FILTER (WHERE f.is_key)
+      INTO names, said, kept, keys
+      FROM (SELECT ltrim(split_part(u.field, ':', 1), '*') AS name, split_part(u.field, ':', 2) AS type, split_part(u.field, ':', 3) AS kept,
+                   u.field LIKE '*%' AS is_key, row_number() OVER (ORDER BY u.n) AS n
+              FROM unnest(fields) WITH ORDINALITY AS u (field, n)
+             WHERE attached.mapping ->> ltrim(split_part(u.field, ':', 1), '*') IS NOT NULL) AS f;
     RETURN QUERY EXECUTE format($compare$
-        WITH said AS MATERIALIZED (
-            SELECT %1$s FROM (
-                SELECT %10$s FROM %2$s AS r
-                 WHERE (%3$s) AND %4$s %11$s AND NOT EXISTS (SELECT FROM lifecycle.quarantine AS q WHERE q.source = %5$L AND q.data - %12$L::text[] = to_jsonb(r.*) - %12$L::text[])) AS r),
-        kept AS MATERIALIZED (SELECT %6$s FROM lifecycle.%7$I AS k WHERE k.source_id = %8$s %9$s)
-        SELECT NULL::text, 'not taken in', to_jsonb(d)::text, NULL::text FROM (TABLE said EXCEPT ALL TABLE kept) AS d
+        WITH read AS MATERIALIZED (
+            SELECT f.said, f.problem, CASE WHEN f.problem IS NOT NULL THEN to_jsonb(r.*)::text END AS data
+              FROM %1$s AS r, LATERAL lifecycle.said_by_row(%2$L, %3$L, r.*) AS f
+             WHERE (f.said IS NOT NULL OR f.problem IS NOT NULL)
+               AND NOT EXISTS (SELECT FROM lifecycle.quarantine AS q WHERE q.source = %2$L AND q.data - %4$L::text[] = to_jsonb(r.*) - %4$L::text[])),
+        said AS MATERIALIZED (SELECT %5$s FROM read AS r WHERE r.said IS NOT NULL %6$s),
+        kept AS MATERIALIZED (SELECT %7$s FROM lifecycle.%8$I AS k WHERE k.source_id = %9$s %10$s),
+        missing AS (SELECT to_jsonb(d) AS fact, row_number() OVER (PARTITION BY %11$s ORDER BY d::text) AS n, %11$s FROM (TABLE said EXCEPT ALL TABLE kept) AS d),
+        extra AS (SELECT to_jsonb(d) AS fact, row_number() OVER (PARTITION BY %11$s ORDER BY d::text) AS n, %11$s FROM (TABLE kept EXCEPT ALL TABLE said) AS d)
+        SELECT NULL::text, 'cannot be read', r.data, r.problem FROM read AS r WHERE r.problem IS NOT NULL
         UNION ALL
-        SELECT NULL::text, 'not in the table', NULL::text, to_jsonb(d)::text FROM (TABLE kept EXCEPT ALL TABLE said) AS d $compare$,
-        said, attached.relation, coalesce(attached.filter, 'true'),
-        CASE WHEN attached.kind = 'delivery' THEN format('coalesce(%s, %s) IS NOT NULL', coalesce(attached.mapping ->> 'delivered_at', 'NULL::timestamptz'),
-                                                                  coalesce(attached.mapping ->> 'shipped_at', 'NULL::timestamptz'))
-             WHEN attached.mapping ->> 'customer' IS NOT NULL THEN format('(%s)::text <> ''''', attached.mapping ->> 'customer') ELSE 'true' END,
-        attached.name, kept,
-        CASE attached.kind WHEN 'order' THEN 'purchase' WHEN 'refund' THEN 'purchase' WHEN 'consent' THEN 'consent_log' ELSE attached.kind END,
-        attached.source_id, CASE WHEN attached.kind IN ('order', 'refund') THEN format('AND k.kind = %L', attached.kind) ELSE '' END, read,
-        -- What the tables still say of the erased is passed over.
-        CASE WHEN attached.mapping ->> 'customer' IS NOT NULL AND EXISTS (SELECT FROM lifecycle.erased)
-             THEN format('AND NOT lifecycle.is_erased((%s)::text)', attached.mapping ->> 'customer') ELSE '' END,
-        lifecycle.unread_columns(attached.name));
+        SELECT NULL::text, CASE WHEN e.fact IS NULL THEN 'not taken in' WHEN m.fact IS NULL THEN 'not in the table' ELSE 'differs' END, jsonb_strip_nulls(m.fact)::text, jsonb_strip_nulls(e.fact)::text
+          FROM missing AS m FULL JOIN extra AS e USING (n, %11$s) $compare$,
+        attached.relation, source, names || ARRAY['delivered_at', 'shipped_at'], lifecycle.unread_columns(source), said,
+        -- What says nothing yet, what the tables say of nobody, and what they still say of the erased.
+        concat(CASE WHEN attached.kind = 'delivery' THEN 'AND coalesce(r.said[2], r.said[3]) IS NOT NULL ' END,
+               CASE WHEN 'customer' = ANY (names) THEN 'AND r.said[1] <> '''' ' END,
+               CASE WHEN 'customer' = ANY (names) AND EXISTS (SELECT FROM lifecycle.erased) THEN 'AND NOT lifecycle.is_erased(r.said[1])' END),
+        kept, CASE WHEN attached.kind IN ('order', 'refund') THEN 'purchase' WHEN attached.kind = 'consent' THEN 'consent_log' ELSE attached.kind END,
+        attached.source_id, CASE WHEN attached.kind IN ('order', 'refund') THEN format('AND k.kind = %L', attached.kind) END, keys);
 END
 $$;
 COMMENT ON FUNCTION lifecycle.verify_source(text) IS 'Internal: part of lifecycle.verify(); compares an attached table with what has been taken in of it';
@@ -169,4 +188,5 @@ $$;
 COMMENT ON FUNCTION lifecycle.verify() IS
 'Works everything out anew and returns what differs: attached tables against the facts that were taken in of them (source is set), then the facts against
 what is kept of each customer. No row: all is right. Changes nothing. The caller must be able to read the attached tables; rows in quarantine are left out.
-A difference of a source comes from a time at which its triggers were off; detach it and attach it again. lifecycle.rebuild() repairs the others';
+A difference of a source comes from a time at which its triggers were off. To detach it and attach it again takes it in anew, and takes back for good what
+is in its table no more. lifecycle.rebuild() repairs the others';

@@ -247,24 +247,27 @@ Verdict read_values(Reader* reader, Values& v, bool withdrawn) {
     return {};
 }
 
-namespace {
-
-Verdict read_fact(Reader* reader, bool withdrawn, Values* values) {
-    Source* source = reader->source;
+bool evaluate_fields(Source* source, Values* values) {
     pg::Evaluator* e = source->evaluator;
     bool null;
     if (source->filter != nullptr) {
         Datum counts = pg::evaluate(source->filter, e, &null);
-        if (null || !DatumGetBool(counts)) return {};
+        if (null || !DatumGetBool(counts)) return false;
     }
     Values& v = *values;
     if (source->last_column > 0) slot_getsomeattrs(e->context->ecxt_scantuple, source->last_column);  // together, not one by one
     for (size_t i = 0; i < source->fields.size; ++i) {
         v.nulls[i] = true;
         if (source->fields[i].exists()) v.values[i] = pg::evaluate(source->fields[i], e, &v.nulls[i]);
-        if (i == 0 && v.nulls[0] && !source->by_order) return {};  // nobody's: the rest need not be right
+        if (i == 0 && v.nulls[0] && !source->by_order) return false;  // nobody's: the rest need not be right
     }
-    return read_values(reader, v, withdrawn);
+    return true;
+}
+
+namespace {
+
+Verdict read_fact(Reader* reader, bool withdrawn, Values* values) {
+    return evaluate_fields(reader->source, values) ? read_values(reader, *values, withdrawn) : Verdict{};
 }
 
 }  // namespace

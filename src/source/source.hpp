@@ -67,6 +67,9 @@ struct Values {
     bool nulls[16];
 };
 
+// What filter and mapping make of the row that the source's evaluator is at. False: it does not count, or is nobody's.
+bool evaluate_fields(Source* source, Values* values);
+
 // The row in `slot` has come (or gone, if withdrawn). A row that does not count, or is nobody's, is passed over. True: it has become the
 // last of `facts`, made of `values`, which live until the next row is read.
 bool read_row(Reader* reader, TupleTableSlot* slot, bool withdrawn, Values* values = nullptr);

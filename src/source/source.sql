@@ -73,6 +73,11 @@ CREATE FUNCTION lifecycle.settle() RETURNS void
     AS 'MODULE_PATHNAME', 'lifecycle_settle';
 COMMENT ON FUNCTION lifecycle.settle() IS 'Takes in now what this transaction has said and would otherwise take in when it commits (see the setting lifecycle.settle)';
 
+CREATE FUNCTION lifecycle.said_by_row(source text, fields text[], data record, OUT said text[], OUT problem text)
+    LANGUAGE c STRICT
+    AS 'MODULE_PATHNAME', 'lifecycle_said_by_row';
+COMMENT ON FUNCTION lifecycle.said_by_row(text, text[], record) IS 'Internal: these fields of what a row of an attached table says; NULL: it does not count, or there is a problem with it';
+
 CREATE FUNCTION lifecycle.withdraw_source(name text) RETURNS void
     LANGUAGE c STRICT
     AS 'MODULE_PATHNAME', 'lifecycle_withdraw';

@@ -1,0 +1,66 @@
+// What a row of an attached table says, for those who only want to know.
+#include "pg/guard.hpp"
+#include "pg/text.hpp"
+#include "source/source.hpp"
+
+using namespace lifecycle;
+
+// The field as text; false: it is NULL, or not mapped.
+static bool show_field(const source::Source& s, std::string_view name, const source::Values& values, Datum* shown) {
+    for (size_t i = 0; i < s.fields.size; ++i) {
+        const FieldSpec& field = s.kind->fields[i];
+        if (name != field.name || values.nulls[i]) continue;
+        Oid output;
+        bool is_varlena;
+        getTypeOutputInfo(field.type, &output, &is_varlena);
+        *shown = CStringGetTextDatum(OidOutputFunctionCall(output, values.values[i]));
+        return true;
+    }
+    return false;
+}
+
+static Datum show_fields(const source::Source& s, ArrayType* wanted, const source::Values& values) {
+    Datum* names;
+    bool* no_name;
+    int count;
+    deconstruct_array(wanted, TEXTOID, -1, false, TYPALIGN_INT, &names, &no_name, &count);
+    pg::Array<Datum> shown;
+    pg::Array<bool> nulls;
+    for (int i = 0; i < count; ++i) {
+        Datum value{};
+        nulls.push(no_name[i] || !show_field(s, pg::view(names[i]), values, &value));
+        shown.push(value);
+    }
+    return pg::text_array(shown.span(), nulls.data);
+}
+
+// lifecycle.said_by_row(source, fields, row): as if the row came now, with the rights of whoever asks.
+LIFECYCLE_FUNCTION(lifecycle_said_by_row) {
+    source::Source* s = source::find_source(pg::to_cstring(pg::view(PG_GETARG_DATUM(0))));
+    HeapTupleHeader row = PG_GETARG_HEAPTUPLEHEADER(2);
+    if (HeapTupleHeaderGetTypeId(row) != get_rel_type_id(s->relation))
+        ereport(ERROR, errcode(ERRCODE_DATATYPE_MISMATCH), errmsg("this is no row of table %s", get_rel_name(s->relation)));
+    HeapTupleData tuple{};
+    tuple.t_len = HeapTupleHeaderGetDatumLength(row);
+    tuple.t_data = row;
+    TupleTableSlot* slot = MakeSingleTupleTableSlot(
+        lookup_rowtype_tupdesc_copy(HeapTupleHeaderGetTypeId(row), HeapTupleHeaderGetTypMod(row)), &TTSOpsHeapTuple);
+    ExecStoreHeapTuple(&tuple, slot, false);
+
+    source::Values values;
+    bool counts = false;
+    pg::forget_row(s->evaluator);
+    s->evaluator->context->ecxt_scantuple = slot;
+    MemoryContext caller = MemoryContextSwitchTo(s->evaluator->context->ecxt_per_tuple_memory);
+    ErrorData* error = pg::attempt([&] { counts = source::evaluate_fields(s, &values); });
+    MemoryContextSwitchTo(caller);
+
+    Datum results[2] = {};
+    bool nulls[2] = {!counts || error != nullptr, error == nullptr};
+    if (!nulls[0]) results[0] = show_fields(*s, PG_GETARG_ARRAYTYPE_P(1), values);
+    if (!nulls[1]) results[1] = pg::to_datum(error->message);
+    ExecDropSingleTupleTableSlot(slot);
+    TupleDesc layout;
+    if (get_call_result_type(fcinfo, nullptr, &layout) != TYPEFUNC_COMPOSITE) elog(ERROR, "return type must be a row type");
+    PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(layout), results, nulls)));
+}
