@@ -28,6 +28,7 @@ INSERT INTO orders VALUES (3, 'ann', 1, lifecycle.now()), (4, 'cem', 1, lifecycl
 SELECT sqlstate, message FROM lifecycle.quarantine;
 SELECT segment, customer_id FROM lifecycle.segment_member ORDER BY 1, 2;
 SELECT customer_id, segment, sqlstate, message FROM lifecycle.problem ORDER BY 1, 2;
+SELECT * FROM lifecycle.check_sources();
 SET lifecycle.clock = '2030-06-01 12:00+00';
 SELECT lifecycle.tick();
 SELECT segment, customer_id FROM lifecycle.segment_member ORDER BY 1, 2;
@@ -39,6 +40,7 @@ UPDATE lifecycle.segment SET predicate = $$ attributes->>'colour' < 'm' $$ WHERE
 SELECT segment, customer_id FROM lifecycle.segment_member ORDER BY 1, 2;
 INSERT INTO orders VALUES (5, 'ann', 1, lifecycle.now());
 SELECT count(*) FROM lifecycle.quarantine;
+SELECT * FROM lifecycle.check_sources();
 
 -- A day of each year, for ever.
 INSERT INTO lifecycle.segment (name, predicate) VALUES ('birthday', 'is_birthday()');

@@ -40,7 +40,7 @@ BEGIN
         SELECT p.oid::regprocedure::text
           FROM pg_proc AS p
          WHERE p.pronamespace = 'lifecycle'::regnamespace AND p.prorettype <> 'trigger'::regtype
-           AND (p.provolatile <> 'v' OR p.proname IN ('worker_status', 'check_sources', 'source_error', 'gathered_columns',
+           AND (p.provolatile <> 'v' OR p.proname IN ('worker_status', 'check_sources', 'source_error', 'segment_error', 'gathered_columns',
                                                        'foresee', 'forecast_until', 'forecast_messages', 'forecast', 'who_would_get'))
     LOOP
         EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %s', called, role);

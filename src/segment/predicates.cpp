@@ -15,6 +15,8 @@ pg::Statement read_segments{
            "       dense_rank() OVER (ORDER BY s.dimension NULLS LAST)::int"
            "  FROM lifecycle.segment AS s ORDER BY s.dimension NULLS LAST, s.rank, s.segment_id"};
 
+pg::Statement read_predicate{.sql = "SELECT s.predicate FROM lifecycle.segment AS s WHERE s.name = $1", .types = {TEXTOID}};
+
 constexpr Column kMovedByPurchases[] = {kFirstOrderAt, kPreviousOrderAt, kLastOrderAt, kOrderCount, kRevenue,
                                         kAverageOrderValue, kLastActivityAt, kTier, kTierSince, kTierSpend, kPoints};
 
@@ -276,6 +278,12 @@ LIFECYCLE_FUNCTION(lifecycle_in_predicates_only) {
             errhint("lifecycle.preview_segment() evaluates a predicate that is no segment yet."));
 }
 
+static void compile_segment(const char* name, const char* predicate, segment::Segments alone) {
+    Relation customer = table_open(pg::table_oid(pg::Table::customer), AccessShareLock);
+    segment::compile(segment::what_is(name), predicate, customer, 0, &alone);
+    table_close(customer, NoLock);
+}
+
 LIFECYCLE_FUNCTION(lifecycle_check_segment) {
     auto* trigger = castNode(TriggerData, fcinfo->context);
     HeapTuple row = TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) ? trigger->tg_newtuple : trigger->tg_trigtuple;
@@ -286,12 +294,27 @@ LIFECYCLE_FUNCTION(lifecycle_check_segment) {
         pg::as_owner([&] {
             pg::fix_settings();
             pg::open_spi();
-            Relation customer = table_open(pg::table_oid(pg::Table::customer), AccessShareLock);
             segment::Segments alone{};
-            segment::compile(segment::what_is(name), predicate, customer, 0, &alone);
-            table_close(customer, NoLock);
+            compile_segment(name, predicate, alone);
             pg::close_spi();
         });
     }
     PG_RETURN_POINTER(row);
+}
+
+// lifecycle.segment_error(name): why its predicate has ceased to work; NULL: it works.
+LIFECYCLE_FUNCTION(lifecycle_segment_error) {
+    Datum name = PG_GETARG_DATUM(0);
+    ErrorData* error = nullptr;
+    MemoryContext caller = CurrentMemoryContext;
+    pg::as_owner([&] {
+        pg::fix_settings();
+        pg::open_spi();
+        const char* predicate = segment::read_predicate.run({&name, 1}) == 0 ? nullptr : pg::to_cstring(pg::text_cell(0, 1));
+        MemoryContextSwitchTo(caller);
+        if (predicate != nullptr) error = pg::protect([&] { compile_segment(pg::to_cstring(pg::view(name)), predicate, {}); });
+        pg::close_spi();
+    });
+    if (error == nullptr) PG_RETURN_NULL();
+    PG_RETURN_DATUM(pg::to_datum(error->message));
 }

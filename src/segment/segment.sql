@@ -93,5 +93,10 @@ CREATE FUNCTION lifecycle.check_segment() RETURNS trigger
     AS 'MODULE_PATHNAME', 'lifecycle_check_segment';
 COMMENT ON FUNCTION lifecycle.check_segment() IS 'Trigger of lifecycle.segment: refuses a predicate that cannot work, with the position and a hint';
 
+CREATE FUNCTION lifecycle.segment_error(name text) RETURNS text
+    LANGUAGE c STRICT
+    AS 'MODULE_PATHNAME', 'lifecycle_segment_error';
+COMMENT ON FUNCTION lifecycle.segment_error(text) IS 'Internal: why the predicate of a segment has ceased to work; NULL: it works';
+
 CREATE TRIGGER check_segment BEFORE INSERT OR UPDATE ON lifecycle.segment
     FOR EACH ROW EXECUTE FUNCTION lifecycle.check_segment();

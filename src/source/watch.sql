@@ -344,6 +344,16 @@ BEGIN
             RETURN NEXT;
         END LOOP;
     END LOOP;
+    source := NULL;
+    FOR problem, hint IN
+        SELECT format('the predicate of segment "%s" does not work any more: %s', s.name, s.error),
+               format('UPDATE lifecycle.segment with a predicate that works WHERE name = %L. Until then its members stay who they are.', s.name)
+          FROM (SELECT s.name, lifecycle.segment_error(s.name) AS error FROM lifecycle.segment AS s) AS s
+         WHERE s.error IS NOT NULL
+         ORDER BY s.name
+    LOOP
+        RETURN NEXT;
+    END LOOP;
 END
 $$;
-COMMENT ON FUNCTION lifecycle.check_sources() IS 'What is wrong with attached tables, and the way out; no row: all is well. A mapping whose column was renamed or dropped, a table that was dropped or renamed, a partition that is not watched, a trigger that is disabled';
+COMMENT ON FUNCTION lifecycle.check_sources() IS 'What is wrong with attached tables, and the way out; no row: all is well. Of segments (source is NULL): a predicate that names what was dropped. A mapping whose column was renamed or dropped, a table that was dropped or renamed, a partition that is not watched, a trigger that is disabled';
