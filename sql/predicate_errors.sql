@@ -28,8 +28,7 @@ TABLE members;
 -- Spans that nobody's orders can be counted with, and days that cannot be found.
 TRUNCATE lifecycle.problem;
 INSERT INTO lifecycle.segment (name, predicate) VALUES
-    ('beyond', $$orders_within('-200000 years') = 0$$),
-    ('eve', $$is_anniversary(created_at::date, '100000 years')$$),
+    ('beyond', $$orders_within(make_interval(years => -2 * (attributes->>'years')::int)) = 0$$),
     ('own_eve', $$is_anniversary(created_at::date, make_interval(years => (attributes->>'years')::int))$$);
 SELECT lifecycle.track('dora', 'customer', '{"created_at": "2020-07-01", "attributes": {"years": "100000"}}');
 SELECT lifecycle.track('emil', 'customer', '{"created_at": "2020-08-20", "attributes": {"years": "1"}}');
@@ -37,8 +36,25 @@ INSERT INTO orders VALUES (9, 'dora', 1, lifecycle.now()), (10, 'emil', 1, lifec
 SELECT sqlstate, message, data->>'id' AS id FROM lifecycle.quarantine;
 TABLE members;
 TABLE problems;
-DELETE FROM lifecycle.segment WHERE name IN ('beyond', 'eve', 'own_eve', 'lately');
+DELETE FROM lifecycle.segment WHERE name IN ('beyond', 'own_eve', 'lately');
 TRUNCATE lifecycle.problem;
+
+-- Where the same is passed for everybody, and works for nobody, it is refused when it is said, in conditions of scenarios and previews, too.
+INSERT INTO lifecycle.segment (name, predicate) VALUES ('beyond', $$orders_within('-200000 years') = 0$$);
+INSERT INTO lifecycle.segment (name, predicate) VALUES ('eve', $$is_anniversary(created_at::date, '100000 years')$$);
+INSERT INTO lifecycle.segment (name, predicate) VALUES ('birthday', $$is_birthday('-300000 years')$$);
+INSERT INTO lifecycle.segment (name, predicate) VALUES ('no day', $$is_anniversary(make_date(2021, 2, 29))$$);
+INSERT INTO lifecycle.segment (name, predicate) VALUES ('too much', $$bought('tea', interval '100000 years' * 100000)$$);
+UPDATE lifecycle.segment SET predicate = $$event_count('search', '-200000 years') > 0$$ WHERE name = 'buyer';
+SELECT lifecycle.preview_segment($$viewed('cup', '-200000 years')$$);
+INSERT INTO lifecycle.scenario (name, trigger, entry_filter) VALUES ('thanks', 'order_placed', $$orders_within('-200000 years') = 0$$);
+-- What works for some is not, and neither is nothing.
+INSERT INTO lifecycle.segment (name, predicate) VALUES ('to the end of time', $$order_count > 1 OR spent_within('290000 years') > 7$$);
+INSERT INTO lifecycle.segment (name, predicate) VALUES ('long', $$orders_within('2000 years') > 0 AND orders_within('-1 day') = 0$$), ('unknown', $$orders_within(NULL) > 0$$),
+    ('eve', $$is_birthday('1 year')$$), ('day', $$is_anniversary('2020-02-29', '-7 days')$$);
+SELECT segment, customer_id FROM members WHERE customer_id = 'dora';
+TABLE problems;
+DELETE FROM lifecycle.segment WHERE name <> 'buyer';
 
 -- What has been passed to a function counts like everything else of a predicate: nobody leaves a segment because of an error in it.
 INSERT INTO lifecycle.segment (name, predicate) VALUES

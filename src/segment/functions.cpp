@@ -1,6 +1,8 @@
 #include "segment/functions.hpp"
 
 #include "pg/catalog.hpp"
+#include "pg/clock.hpp"
+#include "pg/guard.hpp"
 #include "pg/statement.hpp"
 #include "pg/text.hpp"
 
@@ -129,6 +131,43 @@ Node* replacement(Replacing* r, FuncExpr* call, const char* name, Args args) {
     return nullptr;
 }
 
+// Computes what is the same for everybody as it will be for each customer; a span is counted from now. Returns the error.
+ErrorData* try_constant(const Replacing* r, Node* arg, bool backward, const char** value) {
+    return pg::attempt([&] {
+        pg::Evaluator* evaluator = pg::make_evaluator(CreateTupleDescCopy(RelationGetDescr(r->customer)), {});
+        bool null;
+        Datum result = pg::evaluate(pg::prepare(static_cast<Node*>(copyObjectImpl(arg)), evaluator), evaluator, &null);
+        if (null) return;
+        Oid output;
+        bool is_varlena;
+        getTypeOutputInfo(exprType(arg), &output, &is_varlena);
+        *value = OidOutputFunctionCall(output, result);
+        if (exprType(arg) != INTERVALOID) return;
+        if (backward) {
+            DirectFunctionCall2(timestamptz_mi_interval, TimestampTzGetDatum(pg::now()), result);
+        } else {
+            pg::add_interval(pg::now(), DatumGetIntervalP(result));
+        }
+    });
+}
+
+// Refuses what would raise an error for every customer who is looked at.
+void refuse_what_never_works(const Replacing* r, Node* call, const char* name, Args args) {
+    bool backward = std::string_view{name}.starts_with("is_");  // from the day; the others from what is counted
+    for (Node* arg : {args.first, args.second}) {
+        if (arg == nullptr || !bms_is_empty(pg::columns_of(arg))) continue;
+        const char* value = nullptr;
+        ErrorData* error = try_constant(r, arg, backward, &value);
+        if (error == nullptr) continue;
+        bool span = exprType(arg) == INTERVALOID;
+        ereport(ERROR, errcode(error->sqlerrcode), errmsg("what is passed to %s() in %s works for nobody", name, r->what),
+                value != nullptr ? errdetail("It is \"%s\": %s.", value, error->message) : errdetail("It cannot be computed: %s.", error->message),
+                span ? errhint("Pass a span that leads to a time there is, as in '30 days'.")
+                     : errhint("Pass a value, or something of the customer's row."),
+                parser_errposition(r->state, exprLocation(call)));
+    }
+}
+
 Node* replace_node(Node* node, Replacing* r) {
     if (node == nullptr) return nullptr;
     node = pg::mutate_expression(node, replace_node, r);
@@ -141,6 +180,7 @@ Node* replace_node(Node* node, Replacing* r) {
     if ((args.first != nullptr && pg::has_parameters(args.first)) || (args.second != nullptr && pg::has_parameters(args.second)))
         refuse(r, node, psprintf("what is passed to %s() depends on the time", name),
                "Pass a constant, or something of the customer's row that time does not change.");
+    if (r->into->defining) refuse_what_never_works(r, node, name, args);
     Node* replaced = replacement(r, call, name, args);
     if (replaced == nullptr)
         refuse(r, node, psprintf("function %s cannot be used with these arguments", name),

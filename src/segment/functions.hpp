@@ -53,6 +53,7 @@ struct Calls {
     pg::Array<AnniversaryCall> anniversaries;
     pg::Array<Reference> references;
     bool in_scenario;       // there is something that context() can mean
+    bool defining;          // what can never work is refused; else it is a problem of each customer
     int context_parameter;  // takes it; 0: nobody asks
 };
 

@@ -199,7 +199,7 @@ bool is_for_good(const ErrorData* error) {
 }
 
 // Reads and compiles all segments into the context; `alone`, if there is one, comes last and is named so.
-Segments* build(MemoryContext context, const char* alone, bool in_scenario) {
+Segments* build(MemoryContext context, const char* alone, bool in_scenario, bool defining) {
     MemoryContext caller = CurrentMemoryContext;
     uint64 rows = read_segments.run();
     Relation customer = table_open(pg::table_oid(pg::Table::customer), AccessShareLock);
@@ -230,6 +230,7 @@ Segments* build(MemoryContext context, const char* alone, bool in_scenario) {
     }
     for (size_t i = 0; i < fresh->list.size; ++i) {
         fresh->calls.in_scenario = in_scenario && i == rows;
+        fresh->calls.defining = defining && i == rows;
         const char* what = what_is(fresh->list[i].name_view);
         auto compile_it = [&] { ordering.drafts[i].predicate = compile(what, ordering.drafts[i].text, customer, static_cast<int>(i), fresh); };
         if (i == rows) {
@@ -258,15 +259,17 @@ const Segments& refresh_segments() {
     if (segments.is_current()) return *segments.value;
     MemoryContext caller = segments.begin();
     MemoryContextSwitchTo(caller);
-    segments.finish(build(segments.context, nullptr, false));
+    segments.finish(build(segments.context, nullptr, false, false));
     return *segments.value;
 }
 
 bool read_loyalty() { return refresh_segments().reads_loyalty; }
 
-const Segments* compile_alone(std::string_view predicate) { return build(CurrentMemoryContext, pg::to_cstring(predicate), false); }
+const Segments* compile_alone(std::string_view predicate) { return build(CurrentMemoryContext, pg::to_cstring(predicate), false, true); }
 
-const Segments* compile_condition(std::string_view condition) { return build(CurrentMemoryContext, pg::to_cstring(condition), true); }
+const Segments* compile_condition(std::string_view condition, bool defining) {
+    return build(CurrentMemoryContext, pg::to_cstring(condition), true, defining);
+}
 
 }  // namespace lifecycle::segment
 
@@ -295,6 +298,7 @@ LIFECYCLE_FUNCTION(lifecycle_check_segment) {
             pg::fix_settings();
             pg::open_spi();
             segment::Segments alone{};
+            alone.calls.defining = true;
             compile_segment(name, predicate, alone);
             pg::close_spi();
         });

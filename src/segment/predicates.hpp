@@ -38,8 +38,8 @@ const Segments& refresh_segments();
 
 // A predicate that is no segment, compiled alone in the current memory context. Its in_segment() refers to the segments there are.
 const Segments* compile_alone(std::string_view predicate);
-// The same for a condition of a scenario, which may ask for context().
-const Segments* compile_condition(std::string_view condition);
+// The same for a condition of a scenario, which may ask for context(). `defining`: it is said anew, and refused if it can never work.
+const Segments* compile_condition(std::string_view condition, bool defining = false);
 
 // Row `n` of the last result, of lifecycle.customer, as a customer to whom nothing happens until `now`. It lives as long as the result.
 void load_still(Change* change, uint64 n, Instant now);

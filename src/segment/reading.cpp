@@ -153,7 +153,7 @@ LIFECYCLE_FUNCTION(lifecycle_check_condition) {
     pg::as_owner([&] {
         pg::fix_settings();
         pg::open_spi();
-        segment::compile_condition(condition);
+        segment::compile_condition(condition, true);
         pg::close_spi();
     });
     PG_RETURN_VOID();
