@@ -5,9 +5,17 @@ namespace lifecycle {
 namespace {
 
 constexpr FieldSpec kCustomer[] = {
-    {"customer", TEXTOID, true}, {"email", TEXTOID},      {"phone", TEXTOID},     {"first_name", TEXTOID}, {"last_name", TEXTOID},
-    {"locale", TEXTOID},         {"time_zone", TEXTOID},  {"birthday", DATEOID},  {"created_at", TIMESTAMPTZOID},
-    {"tags", TEXTARRAYOID},      {"attributes", JSONBOID}};
+    {"customer", TEXTOID, true},
+    {"email", TEXTOID, false, false, nullptr, true},
+    {"phone", TEXTOID},
+    {"first_name", TEXTOID},
+    {"last_name", TEXTOID},
+    {"locale", TEXTOID},
+    {"time_zone", TEXTOID},
+    {"birthday", DATEOID},
+    {"created_at", TIMESTAMPTZOID},
+    {"tags", TEXTARRAYOID},
+    {"attributes", JSONBOID}};
 constexpr FieldSpec kOrder[] = {
     {"customer", TEXTOID, true}, {"order", TEXTOID, true}, {"amount", NUMERICOID}, {"placed_at", TIMESTAMPTZOID, true},
     {"currency", TEXTOID},       {"cart", TEXTOID},        {"coupon", TEXTOID}};
@@ -23,7 +31,7 @@ constexpr FieldSpec kOrderItem[] = {
     {"order", TEXTOID, true, true, "order_id"},
     {"line", TEXTOID, true, true},
     {"product", TEXTOID, true},
-    {"category", TEXTOID},
+    {"category", TEXTOID, false, false, nullptr, true},
     {"quantity", NUMERICOID},
     {"amount", NUMERICOID}};
 constexpr FieldSpec kCart[] = {

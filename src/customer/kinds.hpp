@@ -20,6 +20,7 @@ struct FieldSpec {
     bool required = false;
     bool key = false;              // of a logged kind: what tells its facts apart
     const char* column = nullptr;  // in the kind's table, if not called as the field is
+    bool indexed = false;          // found by an index, though neither required nor a key
 };
 
 struct KindSpec {

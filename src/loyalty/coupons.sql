@@ -15,6 +15,7 @@ CREATE TABLE lifecycle.offer (
     restorable        boolean NOT NULL DEFAULT true,
     low_water         int4,
     CONSTRAINT offer_pkey PRIMARY KEY (name),
+    CONSTRAINT offer_name_is_not_too_long CHECK (octet_length(name) <= 200),
     CONSTRAINT offer_kind_is_known CHECK (kind IN ('percent', 'amount', 'free_shipping', 'gift', 'early_access', 'event_invitation', 'tester_group')),
     CONSTRAINT offer_value_fits CHECK (CASE kind WHEN 'percent' THEN value > 0 AND value <= 100 AND value IS NOT NULL
                                                  WHEN 'amount' THEN value > 0 AND value < 'Infinity' AND value IS NOT NULL
@@ -60,6 +61,7 @@ CREATE TABLE lifecycle.coupon (
     redeemed_order text COLLATE "C",
     restored       int4 NOT NULL DEFAULT 0,
     CONSTRAINT coupon_pkey PRIMARY KEY (code_key),
+    CONSTRAINT coupon_code_is_not_too_long CHECK (octet_length(code) <= 200),
     CONSTRAINT coupon_is_one_for_its_purpose UNIQUE (customer_id, offer, purpose),
     CONSTRAINT coupon_status_is_known CHECK (status IN ('free', 'reserved', 'issued', 'redeemed', 'expired', 'revoked')),
     CONSTRAINT coupon_free_is_nobodys CHECK (status <> 'free' OR (customer_id IS NULL AND purpose IS NULL)),

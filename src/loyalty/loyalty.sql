@@ -9,6 +9,7 @@ CREATE TABLE lifecycle.loyalty_program (
     grace       interval NOT NULL DEFAULT '0',
     warn_before interval,
     CONSTRAINT loyalty_program_pkey PRIMARY KEY (name),
+    CONSTRAINT loyalty_program_name_is_not_too_long CHECK (octet_length(name) <= 200),
     CONSTRAINT loyalty_program_period_is_known CHECK (period IN ('lifetime', 'rolling', 'calendar_year', 'membership_year')),
     CONSTRAINT loyalty_program_period_length_is_in_range CHECK (period_length >= '1 hour' AND period_length <= '50 years'),
     CONSTRAINT loyalty_program_basis_is_known CHECK (basis IN ('spend', 'points')),
@@ -33,6 +34,7 @@ CREATE TABLE lifecycle.tier (
     benefits  jsonb NOT NULL DEFAULT '{}',
     offer     text,
     CONSTRAINT tier_pkey PRIMARY KEY (name),
+    CONSTRAINT tier_name_is_not_too_long CHECK (octet_length(name) <= 200),
     CONSTRAINT tier_rank_is_unique UNIQUE (rank) DEFERRABLE INITIALLY IMMEDIATE,
     CONSTRAINT tier_min_spend_is_finite CHECK (min_spend >= 0 AND min_spend < 'Infinity')
 );

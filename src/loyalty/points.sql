@@ -34,6 +34,7 @@ CREATE TABLE lifecycle.points_rule (
     valid_from      timestamptz NOT NULL DEFAULT lifecycle.now(),
     valid_until     timestamptz NOT NULL DEFAULT 'infinity',
     CONSTRAINT points_rule_pkey PRIMARY KEY (name),
+    CONSTRAINT points_rule_name_is_not_too_long CHECK (octet_length(name) <= 200),
     CONSTRAINT points_rule_earns_on_is_known CHECK (earns_on IN ('order', 'review', 'referral', 'referred', 'birthday', 'season', 'streak', 'consent', 'event')),
     CONSTRAINT points_rule_event_fits CHECK ((event IS NOT NULL) = (earns_on IN ('consent', 'event', 'season', 'streak'))),
     CONSTRAINT points_rule_streak_is_known CHECK (earns_on <> 'streak' OR event ~ '^(order|visit):([2-9]|[1-9][0-9]{1,2}) (days|weeks|months)$'),

@@ -10,6 +10,7 @@ CREATE TABLE lifecycle.channel (
     quiet_from    time,
     quiet_until   time,
     CONSTRAINT channel_pkey PRIMARY KEY (name),
+    CONSTRAINT channel_name_is_not_too_long CHECK (octet_length(name) <= 200),
     CONSTRAINT channel_max_per_hour_is_not_negative CHECK (max_per_hour >= 0),
     CONSTRAINT channel_caps_are_not_negative CHECK (least(cap_per_day, cap_per_week, cap_per_month) >= 0),
     CONSTRAINT channel_quiet_hours_have_both_ends CHECK ((quiet_from IS NULL) = (quiet_until IS NULL) AND quiet_from <> quiet_until),
@@ -33,6 +34,7 @@ CREATE TABLE lifecycle.cap (
     most       int4 NOT NULL,
     span       interval NOT NULL,
     CONSTRAINT cap_pkey PRIMARY KEY (name),
+    CONSTRAINT cap_name_is_not_too_long CHECK (octet_length(name) <= 200),
     CONSTRAINT cap_class_is_known CHECK (class IN ('marketing', 'transactional')),
     CONSTRAINT cap_counted_by_is_known CHECK (counted_by IN ('customer', 'address')),
     CONSTRAINT cap_most_is_not_negative CHECK (most >= 0),
@@ -69,6 +71,7 @@ CREATE TABLE lifecycle.scenario (
     status          text NOT NULL DEFAULT 'draft',
     version         int4 NOT NULL DEFAULT 0,
     CONSTRAINT scenario_pkey PRIMARY KEY (name),
+    CONSTRAINT scenario_name_is_not_too_long CHECK (octet_length(name) <= 200),
     CONSTRAINT scenario_reentry_is_known CHECK (reentry IN ('once', 'once_per_anchor', 'always') OR reentry ~ '^every .'),
     CONSTRAINT scenario_holdout_is_a_share CHECK (holdout BETWEEN 0 AND 1),
     CONSTRAINT scenario_max_per_hour_is_positive CHECK (max_per_hour > 0),
@@ -268,6 +271,7 @@ CREATE TABLE lifecycle.variant (
     content  jsonb,
     offer    text,
     CONSTRAINT variant_pkey PRIMARY KEY (scenario, position, name),
+    CONSTRAINT variant_name_is_not_too_long CHECK (octet_length(name) <= 200),
     CONSTRAINT variant_weight_is_not_negative CHECK (weight >= 0)
 );
 COMMENT ON TABLE lifecycle.variant IS 'Weighted alternatives of steps; which one a customer gets is a function of scenario, step and customer, the same for ever';

@@ -8,6 +8,7 @@ CREATE TABLE lifecycle.segment (
     description text,
     segment_id  int4 GENERATED ALWAYS AS IDENTITY,
     CONSTRAINT segment_pkey PRIMARY KEY (name),
+    CONSTRAINT segment_name_is_not_too_long CHECK (octet_length(name) <= 200),
     CONSTRAINT segment_id_is_unique UNIQUE (segment_id),
     CONSTRAINT segment_has_both_dimension_and_rank CHECK ((dimension IS NULL) = (rank IS NULL)),
     CONSTRAINT segment_rank_is_unique UNIQUE (dimension, rank) DEFERRABLE INITIALLY IMMEDIATE

@@ -16,7 +16,10 @@ namespace lifecycle::source {
 
 namespace {
 
-constexpr size_t kLongestId = 1000;  // what an index entry has room for, with some to spare
+// An index entry has room for 2,700 bytes. One of the outbox has the customer's id twice, an anchor made of another id, and the name of a scenario.
+constexpr size_t kLongestCustomer = 500;
+constexpr size_t kLongestId = 1000;
+constexpr size_t kLongestKey = 2000;  // of what may be the idempotency key of a message
 
 char* make_room(Reader* reader, size_t n) {
     n = MAXALIGN(n);
@@ -50,7 +53,9 @@ Datum keep_numeric(Reader* reader, Datum numeric) {
 
 Verdict missing(const char* field) { return {ERRCODE_NULL_VALUE_NOT_ALLOWED, psprintf("%s is null", field), nullptr}; }
 
-Verdict too_long(const char* field) { return {ERRCODE_STRING_DATA_RIGHT_TRUNCATION, psprintf("%s is too long", field), nullptr}; }
+Verdict too_long(const char* field, size_t size, size_t longest) {
+    return {ERRCODE_STRING_DATA_RIGHT_TRUNCATION, psprintf("%s is too long", field), psprintf("It has %zu bytes; there is room for %zu.", size, longest)};
+}
 
 Verdict not_a_number(const char* field, Datum value) {
     return {ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE, psprintf("%s is not a number that can be added up", field),
@@ -95,7 +100,7 @@ Verdict read_purchase(Reader* reader, const Values& v, Fact* fact) {
     Instant at = DatumGetTimestampTz(v.values[3]);
     if (!rules::is_finite(at)) return infinite(kind.fields[3].name);
     auto id = pg::view(v.values[1]);
-    if (id.size() > kLongestId) return too_long(kind.fields[1].name);
+    if (id.size() > kLongestId) return too_long(kind.fields[1].name, id.size(), kLongestId);
     fact->id = keep(reader, id);
     fact->at = at;
     if (kind.kind == FactKind::refund && !v.nulls[5]) fact->order = keep(reader, pg::view(v.values[5]));
@@ -151,6 +156,18 @@ void keep_fields(Reader* reader, const Values& v, const KindSpec& kind, Fact* fa
     MemoryContextSwitchTo(caller);
 }
 
+// What an index has no room for would fail the whole statement later, or the tick.
+Verdict check_lengths(const KindSpec& kind, const Values& v) {
+    for (size_t i = 1; i < kind.fields.size(); ++i) {
+        const FieldSpec& field = kind.fields[i];
+        if (v.nulls[i] || field.type != TEXTOID || !(field.required || field.key || field.indexed)) continue;
+        size_t size = pg::view(v.values[i]).size();
+        size_t longest = field.required || field.indexed ? kLongestId : kLongestKey;
+        if (size > longest) return too_long(field.name, size, longest);
+    }
+    return {};
+}
+
 // What holds for the fields of every kind but order, refund and customer.
 Verdict check_fields(const KindSpec& kind, const Values& v) {
     for (size_t i = 1; i < kind.fields.size(); ++i) {
@@ -161,7 +178,6 @@ Verdict check_fields(const KindSpec& kind, const Values& v) {
         }
         if (field.type == TIMESTAMPTZOID && !rules::is_finite(DatumGetTimestampTz(v.values[i]))) return infinite(field.name);
         if (field.type == NUMERICOID && !pg::to_decimal(v.values[i])) return not_a_number(field.name, v.values[i]);
-        if (field.type == TEXTOID && (field.required || field.key) && pg::view(v.values[i]).size() > kLongestId) return too_long(field.name);
     }
     if (kind.kind == FactKind::consent) {
         if (consent_column(pg::view(v.values[1])) == kColumns)
@@ -217,10 +233,9 @@ void read_detail(Reader* reader, const Values& v, const Fact& order) {
 
 Verdict read_fields(Reader* reader, Values& v, Fact* fact) {
     const KindSpec& kind = *reader->source->kind;
-    if (kind.kind != FactKind::customer) {
-        Verdict verdict = check_fields(kind, v);
-        if (verdict.message != nullptr) return verdict;
-    }
+    Verdict verdict = kind.kind == FactKind::customer ? Verdict{} : check_fields(kind, v);
+    if (verdict.message == nullptr) verdict = check_lengths(kind, v);
+    if (verdict.message != nullptr) return verdict;
     keep_fields(reader, v, kind, fact);
     if (kind.time > 0) fact->at = DatumGetTimestampTz(v.values[kind.time]);
     return {};
@@ -232,7 +247,8 @@ Verdict read_values(Reader* reader, Values& v, bool withdrawn) {
     Source* source = reader->source;
     if (!source->by_order) {
         if (v.nulls[0] || pg::view(v.values[0]).empty()) return {};  // nobody's
-        if (pg::view(v.values[0]).size() > kLongestId) return too_long("customer");
+        size_t size = pg::view(v.values[0]).size();
+        if (size > kLongestCustomer) return too_long("customer", size, kLongestCustomer);
     }
     Fact fact{};
     fact.kind = source->kind->kind;
