@@ -61,6 +61,7 @@ DECLARE
     said     text;
     kept     text;
     keys     text;
+    dropped  record;
 BEGIN
     SELECT s.* INTO STRICT attached FROM lifecycle.source AS s WHERE s.name = source;
     reason := CASE WHEN EXISTS (SELECT FROM pg_class AS c WHERE c.oid = attached.relation) THEN lifecycle.source_error(source)
@@ -107,6 +108,7 @@ BEGIN
                    u.field LIKE '*%' AS is_key, row_number() OVER (ORDER BY u.n) AS n
               FROM unnest(fields) WITH ORDINALITY AS u (field, n)
              WHERE attached.mapping ->> ltrim(split_part(u.field, ':', 1), '*') IS NOT NULL) AS f;
+    dropped := lifecycle.dropped_bounds(source);
     RETURN QUERY EXECUTE format($compare$
         WITH read AS MATERIALIZED (
             SELECT f.said, f.problem, CASE WHEN f.problem IS NOT NULL THEN to_jsonb(r.*)::text END AS data
@@ -116,18 +118,26 @@ BEGIN
         said AS MATERIALIZED (SELECT %5$s FROM read AS r WHERE r.said IS NOT NULL %6$s),
         kept AS MATERIALIZED (SELECT %7$s FROM lifecycle.%8$I AS k WHERE k.source_id = %9$s %10$s),
         missing AS (SELECT to_jsonb(d) AS fact, row_number() OVER (PARTITION BY %11$s ORDER BY d::text) AS n, %11$s FROM (TABLE said EXCEPT ALL TABLE kept) AS d),
-        extra AS (SELECT to_jsonb(d) AS fact, row_number() OVER (PARTITION BY %11$s ORDER BY d::text) AS n, %11$s FROM (TABLE kept EXCEPT ALL TABLE said) AS d)
+        extra AS (SELECT to_jsonb(d) AS fact, row_number() OVER (PARTITION BY %11$s ORDER BY d::text) AS n, %11$s FROM (SELECT f.* FROM (TABLE kept EXCEPT ALL TABLE said) AS f WHERE %12$s) AS d),
+        difference AS MATERIALIZED (
+            SELECT CASE WHEN e.fact IS NULL THEN 'not taken in' WHEN m.fact IS NULL THEN 'not in the table' ELSE 'differs' END AS what,
+                   jsonb_strip_nulls(m.fact)::text AS expected, jsonb_strip_nulls(e.fact)::text AS found
+              FROM missing AS m FULL JOIN extra AS e USING (n, %11$s))
         SELECT NULL::text, 'cannot be read', r.data, r.problem FROM read AS r WHERE r.problem IS NOT NULL
         UNION ALL
-        SELECT NULL::text, CASE WHEN e.fact IS NULL THEN 'not taken in' WHEN m.fact IS NULL THEN 'not in the table' ELSE 'differs' END, jsonb_strip_nulls(m.fact)::text, jsonb_strip_nulls(e.fact)::text
-          FROM missing AS m FULL JOIN extra AS e USING (n, %11$s) $compare$,
+        SELECT NULL::text, d.what, d.expected, d.found FROM difference AS d WHERE NOT (%13$s AND d.what = 'not in the table')
+        UNION ALL
+        SELECT NULL::text, 'not compared', NULL, format('facts that are in the table no more, and may have been in what was dropped of it (%%s): %%s', %14$L, count(*))
+          FROM difference AS d WHERE %13$s AND d.what = 'not in the table' HAVING count(*) > 0 $compare$,
         attached.relation, source, names || ARRAY['delivered_at', 'shipped_at'], lifecycle.unread_columns(source), said,
         -- What says nothing yet, what the tables say of nobody, and what they still say of the erased.
         concat(CASE WHEN attached.kind = 'delivery' THEN 'AND coalesce(r.said[2], r.said[3]) IS NOT NULL ' END,
                CASE WHEN 'customer' = ANY (names) THEN 'AND r.said[1] <> '''' ' END,
                CASE WHEN 'customer' = ANY (names) AND EXISTS (SELECT FROM lifecycle.erased) THEN 'AND NOT lifecycle.is_erased(r.said[1])' END),
         kept, CASE WHEN attached.kind IN ('order', 'refund') THEN 'purchase' WHEN attached.kind = 'consent' THEN 'consent_log' ELSE attached.kind END,
-        attached.source_id, CASE WHEN attached.kind IN ('order', 'refund') THEN format('AND k.kind = %L', attached.kind) END, keys);
+        attached.source_id, CASE WHEN attached.kind IN ('order', 'refund') THEN format('AND k.kind = %L', attached.kind) END, keys,
+        -- What was in a partition that has been dropped is to stay.
+        coalesce('NOT ' || dropped.bounds, 'true'), (dropped.names IS NOT NULL AND dropped.bounds IS NULL)::text, dropped.names);
 END
 $$;
 COMMENT ON FUNCTION lifecycle.verify_source(text) IS 'Internal: part of lifecycle.verify(); compares an attached table with what has been taken in of it';

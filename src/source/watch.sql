@@ -212,6 +212,7 @@ BEGIN
     PERFORM lifecycle.watch_updates(name, attached.source_id, u.relation, telling)
        FROM lifecycle.update_watched AS u
       WHERE u.source = name AND u.columns <> coalesce(array_to_string(telling, ' '), '');
+    PERFORM lifecycle.note_partitions(attached.source_id, attached.relation);
 END
 $$;
 COMMENT ON FUNCTION lifecycle.watch_source(text, boolean) IS 'Makes sure that an attached table, its partitions and its children are watched, and no others. The rows of a table that has become one of them are taken in, those of one that is none any more are taken back. An event trigger calls it whenever tables are created or altered';
@@ -225,6 +226,10 @@ DECLARE
 BEGIN
     IF tg_tag = 'CREATE TRIGGER' AND lifecycle.restoring() THEN
         PERFORM lifecycle.unbind_triggers();
+    END IF;
+    IF tg_tag = 'DROP TABLE' THEN
+        PERFORM lifecycle.note_dropped_partitions();
+        RETURN;
     END IF;
     GET DIAGNOSTICS stack = PG_CONTEXT;
     -- What watch_source() alters itself concerns nobody, and a dump brings its triggers along.
@@ -265,7 +270,7 @@ CREATE EVENT TRIGGER lifecycle_tables_will_change ON ddl_command_start
     WHEN TAG IN ('ALTER TABLE', 'DROP TABLE')
     EXECUTE FUNCTION lifecycle.tables_will_change();
 CREATE EVENT TRIGGER lifecycle_tables_changed ON ddl_command_end
-    WHEN TAG IN ('CREATE TABLE', 'ALTER TABLE', 'CREATE SCHEMA', 'CREATE TRIGGER')
+    WHEN TAG IN ('CREATE TABLE', 'ALTER TABLE', 'DROP TABLE', 'CREATE SCHEMA', 'CREATE TRIGGER')
     EXECUTE FUNCTION lifecycle.tables_changed();
 ALTER EVENT TRIGGER lifecycle_tables_will_change ENABLE ALWAYS;
 ALTER EVENT TRIGGER lifecycle_tables_changed ENABLE ALWAYS;
