@@ -48,9 +48,12 @@ INSERT INTO lifecycle.segment (name, predicate) VALUES ('too much', $$bought('te
 UPDATE lifecycle.segment SET predicate = $$event_count('search', '-200000 years') > 0$$ WHERE name = 'buyer';
 SELECT lifecycle.preview_segment($$viewed('cup', '-200000 years')$$);
 INSERT INTO lifecycle.scenario (name, trigger, entry_filter) VALUES ('thanks', 'order_placed', $$orders_within('-200000 years') = 0$$);
+INSERT INTO lifecycle.segment (name, predicate) VALUES ('for ever', $$last_order_at > now() - interval '300000 years'$$);
+INSERT INTO lifecycle.segment (name, predicate) VALUES ('nobody', $$order_count > 1 AND now()::date - interval '-200000 years' < first_order_at$$);
 -- What works for some is not, and neither is nothing.
 INSERT INTO lifecycle.segment (name, predicate) VALUES ('to the end of time', $$order_count > 1 OR spent_within('290000 years') > 7$$);
 INSERT INTO lifecycle.segment (name, predicate) VALUES ('long', $$orders_within('2000 years') > 0 AND orders_within('-1 day') = 0$$), ('unknown', $$orders_within(NULL) > 0$$),
+    ('early', $$last_order_at > now() - interval '7000 years' + (last_order_at - first_order_at)$$), ('sum', $$last_order_at + make_interval(days => order_count::int) > now()$$),
     ('eve', $$is_birthday('1 year')$$), ('day', $$is_anniversary('2020-02-29', '-7 days')$$);
 SELECT segment, customer_id FROM members WHERE customer_id = 'dora';
 TABLE problems;

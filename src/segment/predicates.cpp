@@ -1,5 +1,6 @@
 #include "segment/predicates.hpp"
 
+#include "pg/clock.hpp"
 #include "pg/guard.hpp"
 #include "pg/memory.hpp"
 #include "pg/statement.hpp"
@@ -48,6 +49,34 @@ void refuse_derived_columns(Node* predicate, const char* what) {
                 errhint("Ask for the segment that is meant, as in in_segment('active')."));
 }
 
+// The error that an edge raises for a customer to whom everything happens now; nullptr: none, or it depends on more than instants.
+ErrorData* try_edge(Node* edge, Relation customer) {
+    if (pg::has_parameters(edge)) return nullptr;
+    pg::Evaluator* evaluator = pg::make_evaluator(CreateTupleDescCopy(RelationGetDescr(customer)), {});
+    TupleTableSlot* slot = evaluator->slot;
+    ExecStoreAllNullTuple(slot);
+    Bitmapset* columns = pg::columns_of(edge);
+    for (int column = -1; (column = bms_next_member(columns, column)) >= 0;) {
+        if (column == 0 || TupleDescAttr(slot->tts_tupleDescriptor, column - 1)->atttypid != TIMESTAMPTZOID) return nullptr;
+        slot->tts_values[column - 1] = TimestampTzGetDatum(pg::now());
+        slot->tts_isnull[column - 1] = false;
+    }
+    bool null;
+    return pg::attempt([&] { pg::evaluate(pg::prepare(static_cast<Node*>(copyObjectImpl(edge)), evaluator), evaluator, &null); });
+}
+
+// As what is passed to a function of ours: a span that leads nowhere from any customer's instants is refused.
+void refuse_edges_out_of_time(const char* what, std::span<const pg::ClockTerms::Edge> edges, Relation customer) {
+    for (const pg::ClockTerms::Edge& edge : edges) {
+        ErrorData* error = try_edge(edge.expression, customer);
+        if (error == nullptr || error->sqlerrcode != ERRCODE_DATETIME_VALUE_OUT_OF_RANGE) continue;
+        List* context = deparse_context_for(RelationGetRelationName(customer), RelationGetRelid(customer));
+        ereport(ERROR, errcode(error->sqlerrcode), errmsg("what the clock is compared with in %s is a time for nobody", what),
+                errdetail("It comes to \"%s\": %s.", deparse_expression(edge.expression, context, false, false), error->message),
+                errhint("Take a span that leads to a time there is, as in now() - interval '60 days'."));
+    }
+}
+
 // From text to an expression in which every comparison with the clock stands by itself and every call of ours is a parameter.
 Node* compile(const char* what, const char* text, Relation customer, int user, Segments* all) {
     Node* predicate = pg::compile_expression(
@@ -62,7 +91,10 @@ Node* compile(const char* what, const char* text, Relation customer, int user, S
     note_reading();  // also what is passed to functions of ours
     predicate = replace_calls(predicate, text, what, customer, user, &all->calls);
     note_reading();  // and what they stand for
-    return pg::split_clock(predicate, text, what, &all->calls.clock);
+    size_t known = all->calls.clock.edges.size;
+    predicate = pg::split_clock(predicate, text, what, &all->calls.clock);
+    if (all->calls.defining) refuse_edges_out_of_time(what, all->calls.clock.edges.span().subspan(known), customer);
+    return predicate;
 }
 
 // No name: a predicate that is no segment.
