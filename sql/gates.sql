@@ -141,35 +141,70 @@ SELECT count(*) FROM lifecycle.claim(100, 'push', 'mailer-1');
 UPDATE lifecycle.channel SET max_per_hour = NULL WHERE name = 'push';
 SELECT count(*) > 0 FROM lifecycle.claim(100, 'push', 'mailer-1');
 
--- QUIET HOURS hold for a mailer who comes late, too, in the customer's zone; what is not marketing goes out, and what would be too late afterwards ends.
+-- QUIET HOURS bind the mailer, too: what fell due before them, and was not fetched in time, waits for their end in the customer's zone.
 UPDATE lifecycle.outbox SET status = 'cancelled' WHERE status = 'pending';
-SELECT travel('2030-09-01 12:00+00');
-UPDATE lifecycle.channel SET (quiet_from, quiet_until) = ('20:00', '09:00') WHERE name = 'push';
-INSERT INTO lifecycle.scenario (name, trigger, max_age, status) VALUES ('soon', 'event:soon', '30 days', 'active'), ('code', 'event:code', '30 days', 'active');
-INSERT INTO lifecycle.step (scenario, position, not_after, channel, class, template) VALUES ('soon', 1, '10 hours', 'push', 'marketing', 't'), ('code', 1, '3 days', 'push', 'transactional', 't');
-SELECT lifecycle.track('ny', 'customer', '{"time_zone": "America/New_York"}'), lifecycle.track('nowhere', 'customer', '{"time_zone": "Moon/Tranquillity"}');
-SELECT say(c, e) FROM unnest('{utc,nowhere}'::text[]) AS c, unnest('{push,soon,code}'::text[]) AS e;
-SELECT travel('2030-09-01 19:59+00');
-SELECT say('ny', 'push');
-SELECT count(*) AS waiting FROM lifecycle.outbox WHERE status = 'pending' AND due_at <= lifecycle.now();
-SELECT message_id AS held, lease_token AS token FROM lifecycle.claim(1, 'push', 'mailer-1') WHERE scenario = 'push' \gset
-SELECT lifecycle.may_send(:held, :token);
-SELECT travel('2030-09-01 20:00+00');
-SELECT lifecycle.may_send(:held, :token), lifecycle.fail(:held, 'may_send() said no', lease_token => :token);
-SELECT customer_id, scenario, lifecycle.gate(o), lifecycle.quiet_until(customer_id, channel) FROM lifecycle.outbox AS o WHERE status = 'pending' ORDER BY 1, 2;
-SELECT travel('2030-09-01 21:00+00');
-SELECT customer_id, scenario FROM lifecycle.claim(100, 'push', 'mailer-1', '1 day', 'utc') ORDER BY 1, 2;
-SELECT travel('2030-09-02 00:30+00');
-SELECT customer_id, scenario FROM lifecycle.claim(100, 'push', 'mailer-1', '1 day') ORDER BY 1, 2;
-SELECT customer_id, scenario, status, due_at, attempts, error FROM lifecycle.outbox WHERE created_at >= '2030-09-01' AND created_at < '2030-09-02' ORDER BY 1, 2;
-SELECT count(*) AS too_early FROM lifecycle.claim(100, 'push', 'mailer-1', '1 day');
-SELECT travel('2030-09-02 09:00+00');
-SELECT customer_id, scenario FROM lifecycle.claim(100, 'push', 'mailer-1', '1 day') ORDER BY 1, 2;
--- The forecast foresees it.
-SELECT say('utc', 'push');
-SELECT travel('2030-09-02 22:00+00');
-SELECT customer_id, due_at, sent_at FROM lifecycle.forecast_messages('1 day') WHERE customer_id = 'utc' AND scenario = 'push';
-SELECT kind, at, detail ->> 'stopped_by' AS stopped_by FROM lifecycle.next_actions('utc') WHERE kind = 'message' AND detail ->> 'status' = 'pending';
+UPDATE lifecycle.channel SET quiet_from = '20:00', quiet_until = '09:00' WHERE name = 'sms';
+INSERT INTO lifecycle.scenario (name, trigger, delivery, status) VALUES ('code', 'event:code', NULL, 'active'), ('twice', 'event:twice', 'at_least_once', 'active');
+INSERT INTO lifecycle.step (scenario, position, not_after, channel, class, template) VALUES
+    ('code', 1, '3 days', 'sms', 'transactional', 'c'), ('twice', 1, '8 hours', 'sms', 'marketing', 't');
+CREATE FUNCTION waiting() RETURNS TABLE (customer text, scenario text, due_at timestamptz, attempts int, gate text, seen boolean) LANGUAGE sql AS $$
+    SELECT o.customer_id, o.scenario, o.due_at, o.attempts, lifecycle.gate(o), o.due_at <= lifecycle.now()
+      FROM lifecycle.outbox AS o WHERE o.status IN ('pending', 'leased') ORDER BY 1, 2 $$;
+SELECT travel('2030-09-02 19:59+00');
+SELECT lifecycle.track('may', 'customer', '{"time_zone": "America/New_York"}'), lifecycle.track('kai', 'customer', '{"time_zone": "nowhere"}');
+SELECT say('kai', 'text'), say('lee', 'text'), say('may', 'text'), say('lee', 'code'), say('lee', 'mail'), say('kai', 'twice');
+SELECT * FROM waiting();
+SET lifecycle.clock = '2030-09-03 03:00+00';
+SELECT * FROM waiting();
+-- One at a time, and the important ones are those that must wait.
+UPDATE lifecycle.outbox SET priority = 9 WHERE status = 'pending' AND scenario = 'text';
+SELECT customer_id, scenario FROM lifecycle.claim(1, 'sms', 'mailer-1');
+SELECT * FROM waiting();
+SELECT customer_id, scenario FROM lifecycle.claim(100, 'sms', 'mailer-1');
+-- It would have been too late by nine.
+SELECT customer_id, scenario, status, error FROM lifecycle.outbox WHERE scenario = 'twice';
+SET lifecycle.clock = '2030-09-03 08:59:59+00';
+SELECT count(*) FROM lifecycle.claim(100, 'sms', 'mailer-1') WHERE class = 'marketing';
+SET lifecycle.clock = '2030-09-03 09:00+00';
+SELECT customer_id, scenario FROM lifecycle.claim(100, 'sms', 'mailer-1') ORDER BY 1;
+-- In New York it is five in the morning.
+SET lifecycle.clock = '2030-09-03 13:00+00';
+SELECT customer_id, scenario FROM lifecycle.claim(100, 'sms', 'mailer-1') ORDER BY 1;
+SELECT lifecycle.ack(array_agg(message_id)) FROM lifecycle.outbox WHERE status = 'leased' AND leased_until > lifecycle.now();
+UPDATE lifecycle.outbox SET status = 'cancelled' WHERE status IN ('pending', 'leased');
+
+-- Who claims in time and sends too late asks may_send(). What comes back by then, or after a crash, waits as well.
+SELECT travel('2030-09-05 19:59+00');
+UPDATE lifecycle.step SET not_after = '3 days' WHERE scenario = 'twice';
+SELECT say('kai', 'text'), say('lee', 'code'), say('lee', 'twice'), say('kai', 'twice');
+SELECT count(*) FROM lifecycle.claim(100, 'sms', 'mailer-1', '2 minutes');
+SELECT customer_id, scenario, lifecycle.may_send(message_id) FROM lifecycle.outbox WHERE status = 'leased' ORDER BY 1, 2;
+SET lifecycle.clock = '2030-09-05 20:00+00';
+SELECT customer_id, scenario, lifecycle.may_send(message_id) FROM lifecycle.outbox WHERE status = 'leased' ORDER BY 1, 2;
+SELECT lifecycle.release(ARRAY[message_id], lease_token) FROM lifecycle.outbox WHERE status = 'leased' AND scenario = 'text';
+SET lifecycle.clock = '2030-09-05 20:01+00';
+SELECT customer_id, scenario FROM lifecycle.claim(100, 'sms', 'mailer-2') ORDER BY 1, 2;
+SELECT customer_id, scenario, status, due_at, error FROM lifecycle.outbox WHERE status = 'pending' ORDER BY 1, 2;
+UPDATE lifecycle.outbox SET status = 'cancelled' WHERE status IN ('pending', 'leased');
+
+-- A mailer with plain SQL asks gate(); the tick moves what waits out of its sight. Whose consent has gone does not wait.
+SELECT travel('2030-09-07 19:59+00');
+UPDATE lifecycle.channel SET consent = 'sms' WHERE name = 'sms';
+SELECT lifecycle.track(c, 'consent', '{"channel": "sms", "status": "granted"}') FROM unnest('{kai,lee}'::text[]) AS c;
+SELECT say('kai', 'text'), say('lee', 'text'), say('lee', 'code');
+SET lifecycle.clock = '2030-09-07 21:00+00';
+BEGIN;
+SELECT o.customer_id, o.scenario FROM lifecycle.outbox AS o
+ WHERE o.status = 'pending' AND o.due_at <= lifecycle.now() AND lifecycle.now() < o.expires_at AND lifecycle.gate(o) IS NULL
+ ORDER BY o.due_at LIMIT 100 FOR UPDATE SKIP LOCKED;
+COMMIT;
+UPDATE lifecycle.customer SET sms_consent = 'revoked' WHERE customer_id = 'kai';
+SELECT lifecycle.tick();
+SELECT * FROM waiting();
+SELECT status, error FROM lifecycle.outbox WHERE customer_id = 'kai' ORDER BY message_id DESC LIMIT 1;
+SELECT at, name, detail -> 'stopped_by' AS stopped_by FROM lifecycle.next_actions('lee') WHERE kind = 'message' ORDER BY 1, 2;
+-- The forecast lets it go out at nine.
+SELECT sent_at, scenario, template FROM lifecycle.forecast_messages('1 day') WHERE customer_id = 'lee' ORDER BY 1, 2;
 
 DROP EXTENSION pg_lifecycle CASCADE;
-DROP FUNCTION travel, say, agrees;
+DROP FUNCTION travel, say, agrees, waiting;

@@ -19,8 +19,7 @@ namespace {
 
 pg::Statement opening{
     .sql = "SELECT lifecycle.is_armed(), (lifecycle.outbox_policy()).max_attempts,"
-           "       EXISTS (SELECT FROM lifecycle.channel AS h WHERE h.max_per_hour IS NOT NULL),"
-           "       EXISTS (SELECT FROM lifecycle.channel AS h WHERE h.quiet_from IS NOT NULL)",
+           "       EXISTS (SELECT FROM lifecycle.channel AS h WHERE h.max_per_hour IS NOT NULL)",
     .qualified = true};
 // What is shown on the site waits for its customer, who must be named.
 pg::Statement waiting_channels{.sql = "SELECT w FROM lifecycle.waiting_channels() AS w WHERE w <> 'onsite'"};
@@ -38,12 +37,7 @@ pg::Statement pick_of_customer{
     .types = {TEXTOID, TIMESTAMPTZOID, INT8OID, TEXTOID}};
 
 pg::Statement end_messages{.sql = "SELECT lifecycle.end_messages($1, $2, $3)", .types = {INT8ARRAYOID, TEXTARRAYOID, TEXTARRAYOID}};
-// Whoever had it before has not answered: what is known of that stays.
-pg::Statement put_off{
-    .sql = "UPDATE lifecycle.outbox AS o SET status = 'pending', leased_until = NULL, due_at = u.until"
-           "  FROM unnest($1, $2, $3) AS u (message_id, part, until)"
-           " WHERE o.part < 1000 AND o.part = u.part AND o.message_id = u.message_id",
-    .types = {INT8ARRAYOID, INT4ARRAYOID, TIMESTAMPTZARRAYOID}};
+pg::Statement put_off_messages{.sql = "SELECT lifecycle.put_off_messages($1, $2, $3)", .types = {INT8ARRAYOID, TIMESTAMPTZARRAYOID, TEXTARRAYOID}};
 pg::Statement note_pace{
     .sql = "INSERT INTO lifecycle.channel_pace (channel, claimed_at, messages)"
            " SELECT u.channel, $2, count(*) FROM unnest($1) AS u (channel) JOIN lifecycle.channel AS h ON h.name = u.channel AND h.max_per_hour IS NOT NULL"
@@ -71,7 +65,6 @@ struct Terms {
     int64 wanted;
     Datum channel, consumer, customer;
     bool any_channel, no_consumer, any_customer;
-    bool any_quiet;
     Instant clock, until;
     int32 tries;
     int64 token;
@@ -91,7 +84,7 @@ struct Picked {
     std::string_view ends;  // as what, if it does not go out
     Datum why;
     bool lapsed;  // somebody had it before
-    Instant from;  // not before
+    Instant later;  // when it may go out after all, if not now
 
     int64 id() const { return message.number(kMessageId); }
 };
@@ -164,7 +157,7 @@ void take_picked(pg::Rows* part, HeapTuple row, void* arg) {
                                                     .ends = {},
                                                     .why = 0,
                                                     .lapsed = false,
-                                                    .from = rules::kBeginning});
+                                                    .later = rules::kBeginning});
 }
 
 // In the order of the index, so that nothing is sorted however much waits.
@@ -205,20 +198,7 @@ Datum lapse_of(const Message& m) {
     return pg::to_datum(psprintf("the lease of %s ran out", who));
 }
 
-// Marketing waits while it is quiet, if there is time left afterwards.
-void keep_quiet(const Terms& terms, std::span<const Asked> asked, pg::Array<Picked>& picked) {
-    auto until = quiet_until(asked, terms.clock);
-    for (size_t i = 0; i < picked.size; ++i) {
-        Picked& p = picked[i];
-        if (!p.ends.empty() || until[i] <= terms.clock) continue;
-        p.from = until[i];
-        if (p.from < DatumGetTimestampTz(p.message.values[kExpiresAt])) continue;
-        p.ends = "expired";
-        p.why = pg::to_datum("quiet_hours");
-    }
-}
-
-// Says of each message whether it ends here, or waits. Whether an at_most_once message has gone out nobody knows, and no gate can change that.
+// Says of each message whether it ends here. Whether an at_most_once message has gone out nobody knows, and no gate can change that.
 void judge(const Terms& terms, pg::Array<Picked>& picked) {
     pg::Array<Asked> asked;
     for (Picked& p : picked) {
@@ -234,32 +214,20 @@ void judge(const Terms& terms, pg::Array<Picked>& picked) {
         asked.push({m.values[kCustomerId], m.values[kRecipient], m.values[kScenario], m.values[kAnchor], m.values[kChannel], m.nulls[kRecipient],
                     m.text(kClass) == "marketing"});
     }
-    auto reasons = ask_gates(asked.span());
+    auto refusals = ask_gates(asked.span());
     for (size_t i = 0; i < picked.size; ++i) {
-        if (reasons[i] == 0 || picked[i].ends == "unknown") continue;
-        picked[i].ends = "cancelled";
-        picked[i].why = reasons[i];
-    }
-    if (terms.any_quiet) keep_quiet(terms, asked.span(), picked);
-}
-
-// Sets a later time for what waits; the others stay in `picked`.
-void put_off_quiet(const Terms& terms, pg::Array<Picked>& picked) {
-    pg::Array<Datum> ids, parts, until;
-    size_t good = 0;
-    for (const Picked& p : picked) {
-        if (p.from <= terms.clock) {
-            picked[good++] = p;
-            continue;
+        Picked& p = picked[i];
+        auto [reason, until] = refusals[i];
+        if (reason == 0 || p.ends == "unknown") continue;
+        if (until == rules::kNever) {
+            p.ends = "cancelled";
+            p.why = reason;
+        } else if (p.ends.empty() && until >= DatumGetTimestampTz(p.message.values[kExpiresAt])) {
+            p.ends = "expired";
+        } else if (p.ends.empty()) {
+            p.later = until;
         }
-        ids.push(Int64GetDatum(p.id()));
-        parts.push(p.message.values[kPart]);
-        until.push(TimestampTzGetDatum(p.from));
     }
-    picked.size = good;
-    if (ids.empty()) return;
-    Datum args[] = {pg::array_of(INT8OID, ids.span(), nullptr), pg::int4_array(parts.span()), pg::instant_array(until.span())};
-    put_off.run(args);
 }
 
 // Puts into history what ends here; the others stay in `picked`.
@@ -281,6 +249,28 @@ void end_refused(pg::Array<Picked>& picked) {
     if (ids.empty()) return;
     Datum args[] = {pg::array_of(INT8OID, ids.span(), nullptr), pg::text_array(statuses.span()), pg::text_array(errors.span(), no_error.data)};
     end_messages.run(args);
+}
+
+// Lets those wait that quiet hours keep. They are due later then, so nobody comes upon them again meanwhile. How many.
+size_t put_off(pg::Array<Picked>& picked) {
+    pg::Array<Datum> ids, until, errors;
+    pg::Array<bool> no_error;
+    size_t good = 0;
+    for (const Picked& p : picked) {
+        if (p.later == rules::kBeginning) {
+            picked[good++] = p;
+            continue;
+        }
+        ids.push(Int64GetDatum(p.id()));
+        until.push(TimestampTzGetDatum(p.later));
+        errors.push(p.why);
+        no_error.push(p.why == 0);
+    }
+    picked.size = good;
+    if (ids.empty()) return 0;
+    Datum args[] = {pg::array_of(INT8OID, ids.span(), nullptr), pg::instant_array(until.span()), pg::text_array(errors.span(), no_error.data)};
+    put_off_messages.run(args);
+    return ids.size;
 }
 
 void keep_pace(const Terms& terms, const pg::Array<Picked>& picked, pg::Array<Channel>& channels) {
@@ -349,15 +339,20 @@ void lease_with_statement(const Terms& terms, const pg::Array<Picked>& picked, T
     for (uint64 i = 0; i < rows; ++i) tuplestore_puttuple(result, SPI_tuptable->vals[i]);
 }
 
+// A night's quiet may keep very many. Once one has been met, more are looked at together than are wanted, and the rest is left to the next claim.
+constexpr int64 kLookedAtTogether = 1000;
+constexpr size_t kPutOffAtOnce = 10000;
+
 // Leases what can be leased of this many; how many have been looked at.
-size_t claim_some(Terms& terms, pg::Array<Channel>& channels, int64 wanted, Parts& parts, pg::Array<Datum>* taken, Tuplestorestate* result) {
+size_t claim_some(Terms& terms, pg::Array<Channel>& channels, int64 wanted, Parts& parts, pg::Array<Datum>* taken, size_t* waiting, Tuplestorestate* result) {
     pg::Array<Picked> picked;
-    pick(terms, channels, wanted, parts, &picked);
+    pick(terms, channels, *waiting > 0 ? Max(wanted, kLookedAtTogether) : wanted, parts, &picked);
     size_t seen = picked.size;
     if (seen == 0) return 0;
     judge(terms, picked);
     end_refused(picked);
-    put_off_quiet(terms, picked);
+    *waiting += put_off(picked);
+    picked.size = Min(picked.size, static_cast<size_t>(wanted));
     if (picked.empty()) return seen;
     keep_pace(terms, picked, channels);
     bring_up_to_date(terms, picked);
@@ -376,8 +371,9 @@ void claim(Terms& terms, bool any_limits, Tuplestorestate* result) {
     if (terms.any_customer) find_channels(terms, any_limits, &channels);
     Parts parts = open_parts();
     pg::Array<Datum> taken;
-    while (static_cast<int64>(taken.size) < terms.wanted) {
-        if (claim_some(terms, channels, terms.wanted - static_cast<int64>(taken.size), parts, &taken, result) == 0) break;
+    size_t waiting = 0;
+    while (static_cast<int64>(taken.size) < terms.wanted && waiting < kPutOffAtOnce) {
+        if (claim_some(terms, channels, terms.wanted - static_cast<int64>(taken.size), parts, &taken, &waiting, result) == 0) break;
     }
     close_parts(parts);
     if (taken.empty()) return;
@@ -406,7 +402,6 @@ LIFECYCLE_FUNCTION(lifecycle_claim) {
                         .any_channel = PG_ARGISNULL(1),
                         .no_consumer = PG_ARGISNULL(2),
                         .any_customer = PG_ARGISNULL(4),
-                        .any_quiet = false,
                         .clock = clock,
                         .until = pg::add_interval(clock, PG_GETARG_INTERVAL_P(3)),
                         .tries = 0,
@@ -416,7 +411,6 @@ LIFECYCLE_FUNCTION(lifecycle_claim) {
         outbox::opening.run();
         terms.tries = DatumGetInt32(pg::cell(0, 2).value);
         bool any_limits = DatumGetBool(pg::cell(0, 3).value);
-        terms.any_quiet = DatumGetBool(pg::cell(0, 4).value);
         if (DatumGetBool(pg::cell(0, 1).value)) {
             outbox::claim(terms, any_limits, result->setResult);
         } else {

@@ -4,10 +4,13 @@
 #include "pg/catalog.hpp"
 #include "pg/clock.hpp"
 #include "pg/guard.hpp"
+#include "pg/memory.hpp"
 #include "pg/statement.hpp"
 #include "pg/table.hpp"
 
 namespace lifecycle::outbox {
+
+using rules::Instant;
 
 namespace {
 
@@ -48,25 +51,55 @@ pg::Statement goal_met{
            "                   AND c.last_order_at >= e.anchor_at AND c.last_order_at < w.until))",
     .types = {INT4ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID}};
 
-pg::Statement quiet_hours{
-    .sql = "SELECT u.n, (extract(epoch FROM h.quiet_from) / 60)::int4, (extract(epoch FROM h.quiet_until) / 60)::int4, c.time_zone"
-           "  FROM unnest($1, $2, $3) AS u (n, customer_id, channel)"
-           "  JOIN lifecycle.channel AS h ON h.name = u.channel AND h.quiet_from IS NOT NULL"
-           "  LEFT JOIN lifecycle.customer AS c ON c.customer_id = u.customer_id",
-    .types = {INT4ARRAYOID, TEXTARRAYOID, TEXTARRAYOID}};
+pg::Statement read_quiet_hours{
+    .sql = "SELECT h.name, (extract(epoch FROM h.quiet_from) / 60)::int4, (extract(epoch FROM h.quiet_until) / 60)::int4"
+           "  FROM lifecycle.channel AS h WHERE h.quiet_from IS NOT NULL"};
+pg::Statement read_zones{
+    .sql = "SELECT u.n, c.time_zone FROM unnest($1, $2) AS u (n, customer_id) JOIN lifecycle.customer AS c ON c.customer_id = u.customer_id"
+           " WHERE c.time_zone IS NOT NULL",
+    .types = {INT4ARRAYOID, TEXTARRAYOID}};
+
+struct QuietChannel {
+    std::string_view name;
+    rules::SendWindow open;
+};
+
+using QuietChannels = pg::Array<QuietChannel>;
+pg::Cached<QuietChannels> quiet_channels;
+
+const QuietChannels& current_quiet_channels() {
+    if (quiet_channels.is_current()) return *quiet_channels.value;
+    MemoryContext caller = quiet_channels.begin();
+    auto* fresh = pg::make<QuietChannels>();
+    MemoryContextSwitchTo(caller);
+    uint64 rows = read_quiet_hours.run();
+    caller = MemoryContextSwitchTo(quiet_channels.context);
+    for (uint64 i = 0; i < rows; ++i) {
+        int from = DatumGetInt32(pg::cell(i, 2).value), until = DatumGetInt32(pg::cell(i, 3).value);
+        fresh->push({pg::text_cell(i, 1), rules::outside_quiet(from, until)});
+    }
+    MemoryContextSwitchTo(caller);
+    quiet_channels.finish(fresh);
+    return *quiet_channels.value;
+}
+
+const QuietChannel* quiet_hours_of(const QuietChannels& channels, std::string_view name) {
+    for (const QuietChannel& c : channels) {
+        if (c.name == name) return &c;
+    }
+    return nullptr;
+}
 
 // Which messages a gate is asked about.
 using Concerns = bool (*)(const Asked&);
 
-constexpr bool is_marketing(const Asked& m) { return m.marketing; }
-
-// Asks about those that a gate concerns and that none before it has stopped; how many rows it answers with.
-uint64 run(pg::Statement& gate, std::span<const Asked> messages, Concerns concerns, std::initializer_list<Datum Asked::*> told, std::span<const Datum> reasons) {
+// Asks a gate about those it concerns and that none before it has stopped.
+void ask(pg::Statement& gate, std::span<const Asked> messages, Concerns concerns, std::initializer_list<Datum Asked::*> told, std::span<Refusal> refusals) {
     pg::Array<Datum> numbers;
     for (size_t i = 0; i < messages.size(); ++i) {
-        if ((reasons.empty() || reasons[i] == 0) && concerns(messages[i])) numbers.push(Int32GetDatum(static_cast<int32>(i)));
+        if (refusals[i].reason == 0 && concerns(messages[i])) numbers.push(Int32GetDatum(static_cast<int32>(i)));
     }
-    if (numbers.empty()) return 0;
+    if (numbers.empty()) return;
     Datum args[5] = {pg::int4_array(numbers.span())};
     size_t count = 1;
     for (Datum Asked::*column : told) {
@@ -74,61 +107,63 @@ uint64 run(pg::Statement& gate, std::span<const Asked> messages, Concerns concer
         for (Datum n : numbers) values.push(messages[static_cast<size_t>(DatumGetInt32(n))].*column);
         args[count++] = pg::text_array(values.span());
     }
-    return gate.run({args, count});
+    uint64 stopped = gate.run({args, count});
+    for (uint64 i = 0; i < stopped; ++i) refusals[static_cast<size_t>(DatumGetInt32(pg::cell(i, 1).value))].reason = pg::copied_cell(i, 2, TEXTOID);
 }
 
-void ask(pg::Statement& gate, std::span<const Asked> messages, Concerns concerns, std::initializer_list<Datum Asked::*> told, std::span<Datum> reasons) {
-    uint64 stopped = run(gate, messages, concerns, told, reasons);
-    for (uint64 i = 0; i < stopped; ++i) reasons[static_cast<size_t>(DatumGetInt32(pg::cell(i, 1).value))] = pg::copied_cell(i, 2, TEXTOID);
+// A message that is late may meet the quiet hours of its customer, which it did not when it fell due.
+void ask_quiet_hours(std::span<const Asked> messages, std::span<Refusal> refusals) {
+    const QuietChannels& channels = current_quiet_channels();
+    if (channels.empty()) return;
+    pg::Array<Datum> numbers, customers;
+    auto quiet = pg::zeroed<const QuietChannel*>(messages.size());
+    for (size_t i = 0; i < messages.size(); ++i) {
+        if (refusals[i].reason != 0 || !messages[i].marketing) continue;
+        quiet[i] = quiet_hours_of(channels, pg::view(messages[i].channel));
+        if (quiet[i] == nullptr) continue;
+        numbers.push(Int32GetDatum(static_cast<int32>(i)));
+        customers.push(messages[i].customer);
+    }
+    if (numbers.empty()) return;
+    pg_tz* shop = customer::current_shop().zone;
+    auto zones = pg::zeroed<pg_tz*>(messages.size());
+    Datum args[] = {pg::int4_array(numbers.span()), pg::text_array(customers.span())};
+    uint64 rows = read_zones.run(args);
+    for (uint64 i = 0; i < rows; ++i)
+        zones[static_cast<size_t>(DatumGetInt32(pg::cell(i, 1).value))] = pg::zone_of(pg::to_cstring(pg::view(pg::cell(i, 2).value)), shop);
+    Datum reason = pg::to_datum("quiet_hours");
+    Instant now = pg::statement_now();
+    pg::keep_zone([&] {
+        for (size_t i = 0; i < messages.size(); ++i) {
+            if (quiet[i] == nullptr) continue;
+            pg::use_zone(zones[i] == nullptr ? pg::zone_of(nullptr, shop) : zones[i]);
+            Instant open = pg::open_from(quiet[i]->open, rules::SendWindow{}, now);
+            if (open > now) refusals[i] = {reason, open};
+        }
+    });
 }
 
 }  // namespace
 
-std::span<Datum> ask_gates(std::span<const Asked> messages) {
-    auto reasons = pg::zeroed<Datum>(messages.size());
+std::span<Refusal> ask_gates(std::span<const Asked> messages) {
+    auto refusals = pg::zeroed<Refusal>(messages.size());
+    for (Refusal& r : refusals) r.until = rules::kNever;
+    constexpr auto is_marketing = [](const Asked& m) { return m.marketing; };
     if (!pg::is_empty(pg::table_oid("suppression"))) {
-        ask(suppressed, messages, [](const Asked& m) { return !m.no_recipient && !m.marketing; }, {&Asked::recipient}, reasons);
-        ask(marketing_suppressed, messages, [](const Asked& m) { return !m.no_recipient && m.marketing; }, {&Asked::recipient}, reasons);
+        ask(suppressed, messages, [](const Asked& m) { return !m.no_recipient && !m.marketing; }, {&Asked::recipient}, refusals);
+        ask(marketing_suppressed, messages, [](const Asked& m) { return !m.no_recipient && m.marketing; }, {&Asked::recipient}, refusals);
     }
-    ask(no_consent, messages, is_marketing, {&Asked::customer, &Asked::channel}, reasons);
-    ask(exited, messages, [](const Asked&) { return true; }, {&Asked::customer, &Asked::scenario, &Asked::anchor}, reasons);
+    ask(no_consent, messages, is_marketing, {&Asked::customer, &Asked::channel}, refusals);
+    ask(exited, messages, [](const Asked&) { return true; }, {&Asked::customer, &Asked::scenario, &Asked::anchor}, refusals);
     ask(goal_met, messages, [](const Asked& m) { return m.marketing && !m.no_recipient; },
-        {&Asked::customer, &Asked::scenario, &Asked::anchor, &Asked::recipient}, reasons);
-    return reasons;
-}
-
-std::span<rules::Instant> quiet_until(std::span<const Asked> messages, rules::Instant at) {
-    pg_tz* shop_zone = customer::current_shop().zone;
-    auto until = pg::zeroed<rules::Instant>(messages.size());
-    std::fill(until.begin(), until.end(), at);
-    uint64 rows = run(quiet_hours, messages, is_marketing, {&Asked::customer, &Asked::channel}, {});
-    pg::keep_zone([&] {
-        for (uint64 i = 0; i < rows; ++i) {
-            auto number = [&](int column) { return DatumGetInt32(pg::cell(i, column).value); };
-            const char* zone = pg::cell(i, 4).null ? nullptr : pg::to_cstring(pg::text_cell(i, 4));
-            pg::use_zone(pg::zone_of(zone, shop_zone));
-            until[static_cast<size_t>(number(1))] = pg::open_from(rules::outside_quiet(number(2), number(3)), {}, at);
-        }
-    });
-    return until;
+        {&Asked::customer, &Asked::scenario, &Asked::anchor, &Asked::recipient}, refusals);
+    ask_quiet_hours(messages, refusals);
+    return refusals;
 }
 
 }  // namespace lifecycle::outbox
 
 using namespace lifecycle;
-
-// lifecycle.quiet_until(customer_id, channel, at)
-LIFECYCLE_FUNCTION(lifecycle_quiet_until) {
-    rules::Instant at = PG_GETARG_TIMESTAMPTZ(2), until = at;
-    outbox::Asked asked{.customer = PG_GETARG_DATUM(0), .recipient = 0, .scenario = 0, .anchor = 0, .channel = PG_GETARG_DATUM(1), .no_recipient = true, .marketing = true};
-    pg::as_owner([&] {
-        pg::open_spi();
-        until = outbox::quiet_until({&asked, 1}, at)[0];
-        pg::close_spi();
-    });
-    if (until <= at) PG_RETURN_NULL();
-    PG_RETURN_TIMESTAMPTZ(until);
-}
 
 LIFECYCLE_FUNCTION(lifecycle_gates) {
     InitMaterializedSRF(fcinfo, 0);
@@ -153,10 +188,11 @@ LIFECYCLE_FUNCTION(lifecycle_gates) {
     }
     pg::as_owner([&] {
         pg::open_spi();
-        auto reasons = outbox::ask_gates(messages.span());
-        for (size_t i = 0; i < reasons.size(); ++i) {
-            Datum values[] = {Int64GetDatum(static_cast<int64>(i) + 1), reasons[i]};
-            bool nulls[] = {false, reasons[i] == 0};
+        auto refusals = outbox::ask_gates(messages.span());
+        for (size_t i = 0; i < refusals.size(); ++i) {
+            auto [reason, until] = refusals[i];
+            Datum values[] = {Int64GetDatum(static_cast<int64>(i) + 1), reason, TimestampTzGetDatum(until)};
+            bool nulls[] = {false, reason == 0, until == rules::kNever};
             tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
         }
         pg::close_spi();

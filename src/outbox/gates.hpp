@@ -12,10 +12,11 @@ struct Asked {
     bool no_recipient, marketing;
 };
 
-// For each message the reason code (text) for which it must not go out; 0: it may.
-std::span<Datum> ask_gates(std::span<const Asked> messages);
+struct Refusal {
+    Datum reason;          // a code (text); 0: it may go out
+    rules::Instant until;  // when it may after all; kNever: it never may
+};
 
-// For each message until when its channel is quiet for its customer; `at`: it is not.
-std::span<rules::Instant> quiet_until(std::span<const Asked> messages, rules::Instant at);
+std::span<Refusal> ask_gates(std::span<const Asked> messages);
 
 }  // namespace lifecycle::outbox

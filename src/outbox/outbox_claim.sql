@@ -28,6 +28,16 @@ END
 $$;
 COMMENT ON FUNCTION lifecycle.end_messages(bigint[], text[], text[]) IS 'Internal: moves messages that are locked and do not go out into history, each with its status and why';
 
+CREATE FUNCTION lifecycle.put_off_messages(message_ids bigint[], until timestamptz[], errors text[]) RETURNS void
+    LANGUAGE sql SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off
+    AS $$
+    UPDATE lifecycle.outbox AS o
+       SET status = 'pending', due_at = u.until, leased_until = NULL, error = coalesce(u.error, o.error)
+      FROM unnest(message_ids, put_off_messages.until, errors) AS u (message_id, until, error)
+     WHERE o.part < 1000 AND o.message_id = u.message_id
+$$;
+COMMENT ON FUNCTION lifecycle.put_off_messages(bigint[], timestamptz[], text[]) IS 'Internal: lets messages that are locked wait until an instant each';
+
 CREATE TABLE lifecycle.channel_pace (
     channel    text NOT NULL,
     claimed_at timestamptz NOT NULL,

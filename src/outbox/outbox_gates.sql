@@ -52,24 +52,18 @@ $$;
 COMMENT ON FUNCTION lifecycle.bought_elsewhere(text, text, timestamptz, timestamptz) IS 'Internal: whether somebody else with this e-mail address, a guest by that id or another account, has ordered in that time';
 
 CREATE FUNCTION lifecycle.gates(customers text[], recipients text[], scenarios text[], anchors text[], channels text[], classes text[])
-    RETURNS TABLE (n bigint, reason text)
+    RETURNS TABLE (n bigint, reason text, until timestamptz)
     -- Works as the owner of the extension, because mailers ask and have no business in enrolments, customers and suppressions.
     LANGUAGE c STABLE STRICT
     AS 'MODULE_PATHNAME', 'lifecycle_gates';
-COMMENT ON FUNCTION lifecycle.gates(text[], text[], text[], text[], text[], text[]) IS 'For each of several messages the reason code for which it must not go out: suppressed, no_consent, goal_met, exited; NULL: it may';
-
-CREATE FUNCTION lifecycle.quiet_until(customer_id text, channel text, at timestamptz DEFAULT lifecycle.now()) RETURNS timestamptz
-    LANGUAGE c STABLE STRICT
-    AS 'MODULE_PATHNAME', 'lifecycle_quiet_until';
-COMMENT ON FUNCTION lifecycle.quiet_until(text, text, timestamptz) IS 'Until when the quiet hours of a channel last for a customer, in whose zone they are; NULL: it is not quiet then';
+COMMENT ON FUNCTION lifecycle.gates(text[], text[], text[], text[], text[], text[]) IS 'For each of several messages the reason code for which it must not go out: suppressed, no_consent, goal_met, exited, quiet_hours; NULL: it may. until: when it may after all; NULL: never';
 
 CREATE FUNCTION lifecycle.gate(message lifecycle.outbox) RETURNS text
     LANGUAGE sql STABLE
     -- SECURITY DEFINER, because mailers ask and have no business in gates().
     SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     AS $$
-    SELECT coalesce(g.reason, CASE WHEN message.class = 'marketing' AND lifecycle.quiet_until(message.customer_id, message.channel) IS NOT NULL
-                                   THEN 'quiet_hours' END)
+    SELECT g.reason
       FROM lifecycle.gates(ARRAY[message.customer_id], ARRAY[message.recipient], ARRAY[message.scenario], ARRAY[message.anchor],
                            ARRAY[message.channel], ARRAY[message.class]) AS g
 $$;

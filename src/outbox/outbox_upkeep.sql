@@ -66,6 +66,7 @@ CREATE FUNCTION lifecycle.cancel_refused() RETURNS void
 DECLARE
     ids     bigint[];
     reasons text[];
+    untils  timestamptz[];
 BEGIN
     -- What a plain-SQL mailer had locked when its reason went, and then did not send. Those due first, in case there are very many, but not what
     -- this transaction has just enqueued: it has passed the gates, and nobody else can have locked it.
@@ -76,7 +77,7 @@ BEGIN
                  WHERE p.part < 1000 AND p.status = 'pending' AND p.due_at <= lifecycle.now()
                  ORDER BY p.due_at LIMIT 10000) AS o
          WHERE o.attempts > 0 OR o.written_by IS DISTINCT FROM pg_current_xact_id_if_assigned()::xid)
-    SELECT array_agg(d.message_id), array_agg(g.reason) INTO ids, reasons
+    SELECT array_agg(d.message_id), array_agg(g.reason), array_agg(g.until) INTO ids, reasons, untils
       FROM (SELECT array_agg(e.customer_id ORDER BY e.n) AS customers, array_agg(e.recipient ORDER BY e.n) AS recipients,
                    array_agg(e.scenario ORDER BY e.n) AS scenarios, array_agg(e.anchor ORDER BY e.n) AS anchors,
                    array_agg(e.channel ORDER BY e.n) AS channels, array_agg(e.class ORDER BY e.n) AS classes
@@ -85,15 +86,22 @@ BEGIN
       JOIN due AS d USING (n)
      WHERE g.reason IS NOT NULL;
     -- Only what is refused is locked; a lock is a write.
-    PERFORM lifecycle.end_messages(array_agg(l.message_id), array_agg('cancelled'::text), array_agg(l.reason))
-       FROM (SELECT o.message_id, u.reason
-               FROM lifecycle.outbox AS o JOIN unnest(ids, reasons) AS u (message_id, reason) USING (message_id)
-              WHERE o.part < 1000 AND o.status = 'pending'
+    PERFORM lifecycle.end_messages(array_agg(l.message_id), array_agg(CASE WHEN l.until IS NULL THEN 'cancelled' ELSE 'expired' END),
+                                   array_agg(CASE WHEN l.until IS NULL THEN l.reason END))
+       FROM (SELECT o.message_id, u.reason, u.until
+               FROM lifecycle.outbox AS o JOIN unnest(ids, reasons, untils) AS u (message_id, reason, until) USING (message_id)
+              WHERE o.part < 1000 AND o.status = 'pending' AND coalesce(u.until, 'infinity') >= o.expires_at
+                FOR UPDATE OF o SKIP LOCKED) AS l
+     HAVING count(*) > 0;
+    PERFORM lifecycle.put_off_messages(array_agg(l.message_id), array_agg(l.until), NULL)
+       FROM (SELECT o.message_id, u.until
+               FROM lifecycle.outbox AS o JOIN unnest(ids, untils) AS u (message_id, until) USING (message_id)
+              WHERE o.part < 1000 AND o.status = 'pending' AND u.until < o.expires_at
                 FOR UPDATE OF o SKIP LOCKED) AS l
      HAVING count(*) > 0;
 END
 $$;
-COMMENT ON FUNCTION lifecycle.cancel_refused() IS 'Cancels due messages that lifecycle.gates() refuses and that nobody has locked. tick() calls it; claim() does the same to what it comes upon';
+COMMENT ON FUNCTION lifecycle.cancel_refused() IS 'Cancels due messages that lifecycle.gates() refuses and that nobody has locked, and puts off those that quiet hours keep. tick() calls it; claim() does the same to what it comes upon';
 
 CREATE FUNCTION lifecycle.empty_parts() RETURNS int
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp

@@ -41,13 +41,14 @@ pg::Statement read_due{
 
 // The mailer. It asks what claim() asks; what another mailer has in its hands is left to that one.
 pg::Statement send_messages{
-    .sql = "WITH due AS MATERIALIZED (SELECT o.message_id, o.customer_id, o.part, CASE WHEN o.expires_at <= $2 THEN 'expired' ELSE lifecycle.gate(o) END AS reason,"
-           "     CASE WHEN o.class = 'marketing' THEN lifecycle.quiet_until(o.customer_id, o.channel, $2) END AS quiet_until, o.expires_at"
-           "   FROM lifecycle.outbox AS o WHERE o.part < 1000 AND o.customer_id = ANY ($1) AND o.status = 'pending' AND o.due_at + interval '0' <= $2"
-           "    FOR UPDATE SKIP LOCKED)"
-           " , done AS (UPDATE lifecycle.outbox AS o SET status = CASE WHEN d.reason IS NULL THEN 'sent' WHEN d.reason = 'quiet_hours' AND d.quiet_until < d.expires_at THEN 'pending'"
-           "                                                               WHEN d.reason IN ('expired', 'quiet_hours') THEN 'expired' ELSE 'cancelled' END,"
-           "     due_at = CASE WHEN d.reason = 'quiet_hours' THEN d.quiet_until ELSE o.due_at END"
+    .sql = "WITH due AS MATERIALIZED (SELECT o.message_id, o.customer_id, o.part, coalesce(g.until, o.due_at) AS due_at,"
+           "          CASE WHEN o.expires_at <= $2 OR g.until >= o.expires_at THEN 'expired' WHEN g.until IS NOT NULL THEN 'pending'"
+           "               WHEN g.reason IS NOT NULL THEN 'cancelled' ELSE 'sent' END AS status"
+           "   FROM lifecycle.outbox AS o"
+           "  CROSS JOIN LATERAL lifecycle.gates(ARRAY[o.customer_id], ARRAY[o.recipient], ARRAY[o.scenario], ARRAY[o.anchor], ARRAY[o.channel], ARRAY[o.class]) AS g"
+           "  WHERE o.part < 1000 AND o.customer_id = ANY ($1) AND o.status = 'pending' AND o.due_at + interval '0' <= $2"
+           "    FOR UPDATE OF o SKIP LOCKED)"
+           " , done AS (UPDATE lifecycle.outbox AS o SET status = d.status, due_at = d.due_at"
            "   FROM due AS d WHERE o.part < 1000 AND o.part = d.part AND o.message_id = d.message_id AND o.customer_id = d.customer_id"
            "   RETURNING o.*)"
            " SELECT o.part, o.message_id, o.customer_id, o.sent_at FROM done AS o JOIN lifecycle.channel AS c ON c.name = o.channel AND c.consent IN ('email', 'sms', 'push')"

@@ -77,7 +77,7 @@ BEGIN
     SELECT t.at, t.kind, t.name, jsonb_strip_nulls(t.detail)
       FROM (SELECT o.due_at AS at, 'message' AS kind, o.template AS name,
                    jsonb_build_object('message_id', o.message_id, 'scenario', o.scenario, 'step', o.step, 'channel', o.channel, 'status', o.status,
-                                      'expires_at', nullif(o.expires_at, 'infinity'), 'stopped_by', nullif(lifecycle.gate(o), 'quiet_hours')) AS detail
+                                      'expires_at', nullif(o.expires_at, 'infinity'), 'stopped_by', CASE WHEN o.due_at > lifecycle.now() THEN nullif(lifecycle.gate(o), 'quiet_hours') ELSE lifecycle.gate(o) END) AS detail
               FROM lifecycle.outbox AS o WHERE o.customer_id = person.customer_id AND o.part < 1000 AND o.status IN ('pending', 'leased')
             UNION ALL
             -- What the gates say now of what falls due later: caps and quiet hours will have passed by then.
