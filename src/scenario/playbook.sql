@@ -3,10 +3,12 @@
 CREATE FUNCTION lifecycle.install_playbook() RETURNS void
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
     AS $$
+DECLARE
+    added text[];  -- Steps come with their scenario: those of one that is there already are the shop's
 BEGIN
     INSERT INTO lifecycle.loyalty_program (name) VALUES ('loyalty') ON CONFLICT DO NOTHING;
 
-    -- Where a place among the tiers or in a dimension is taken, it is what the shop has put there, or has renamed.
+    -- What has been renamed keeps its place: a tier comes only where there is one left for it.
     INSERT INTO lifecycle.tier (name, rank, min_spend, benefits)
         SELECT v.name, v.rank, v.min_spend, v.benefits::jsonb FROM (VALUES
         ('bronze', 1,  100, '{"free_returns": true}'),
@@ -14,7 +16,8 @@ BEGIN
         ('gold',   3, 1000, '{"free_returns": true, "free_shipping": true, "early_access": true}'),
         ('vip',    4, 5000, '{"free_returns": true, "free_shipping": true, "early_access": true, "product_testers": true}'))
             AS v (name, rank, min_spend, benefits)
-         WHERE NOT EXISTS (SELECT FROM lifecycle.tier AS t WHERE t.rank = v.rank)
+         WHERE (SELECT count(*) FROM lifecycle.tier AS t
+                 WHERE t.rank = v.rank OR (t.rank < v.rank AND t.min_spend >= v.min_spend) OR (t.rank > v.rank AND t.min_spend <= v.min_spend)) = 0
     ON CONFLICT (name) DO NOTHING;
 
     INSERT INTO lifecycle.offer (name, kind, value, codes, prefix, validity, validity_rounding, description) VALUES
@@ -27,6 +30,7 @@ BEGIN
         ('birthday',           'percent',       10,   'generated', 'BDAY', '14 days',  'day', '{"de": "10 % zum Geburtstag", "en": "10 % off for your birthday"}')
     ON CONFLICT (name) DO NOTHING;
 
+    -- So does a segment of a dimension. No join, because those that others name must come first.
     INSERT INTO lifecycle.segment (name, dimension, rank, predicate, description)
         SELECT v.* FROM (VALUES
         ('prospect', 'lifecycle', 1,
@@ -67,7 +71,7 @@ BEGIN
          $p$coalesce(last_open_at, last_click_at, first_sent_at) IS NOT NULL
             AND greatest(last_activity_at, coalesce(last_open_at, last_click_at, first_sent_at)) <= now() - interval '180 days'$p$,
          'mailed, and no activity for 180 days'),
-        ('high_value', NULL, NULL,
+        ('high_value', NULL, NULL::int4,
          'order_count >= 3 AND average_order_value >= 100',
          'several orders with a high average basket'),
         ('churn_risk', NULL, NULL,
@@ -87,7 +91,7 @@ BEGIN
          $p$in_segment('churn_risk') AND ads_consent = 'granted' AND NOT in_segment('engaged')$p$,
          'ad audience: at risk of leaving; never readers of the newsletter'))
             AS v (name, dimension, rank, predicate, description)
-         WHERE NOT EXISTS (SELECT FROM lifecycle.segment AS s WHERE (s.dimension, s.rank) = (v.dimension, v.rank))
+         WHERE (SELECT count(*) FROM lifecycle.segment AS s WHERE (s.dimension, s.rank) = (v.dimension, v.rank)) = 0
     ON CONFLICT (name) DO NOTHING;
 
     INSERT INTO lifecycle.channel (name, consent, cap_per_day, cap_per_week, quiet_from, quiet_until) VALUES
@@ -100,6 +104,7 @@ BEGIN
         ('suppress', NULL,    NULL, NULL, NULL,    NULL)
     ON CONFLICT (name) DO NOTHING;
 
+    WITH added AS (
     INSERT INTO lifecycle.scenario (name, trigger, goal, exit_when, exclusion, reentry, max_age, priority)
         SELECT v.name, v.trigger, v.goal, v.exit_when, v.exclusion, v.reentry, v.max_age::interval, v.priority FROM (VALUES
         ('cart_recovery',      'cart_idle',                             'order_placed', NULL, NULL, 'once_per_anchor', '4 days', 5),
@@ -118,7 +123,8 @@ BEGIN
         ('remarketing_end',    'segment_left:remarketing_cart',         NULL,           NULL, NULL, 'once_per_anchor', '30 days', 0))
             AS v (name, trigger, goal, exit_when, exclusion, reentry, max_age, priority)
          WHERE v.trigger !~ '^segment_' OR EXISTS (SELECT FROM lifecycle.segment AS s WHERE s.name = split_part(v.trigger, ':', 2))
-    ON CONFLICT (name) DO NOTHING;
+    ON CONFLICT (name) DO NOTHING RETURNING name)
+    SELECT coalesce(array_agg(a.name), '{}') INTO added FROM added AS a;
 
     INSERT INTO lifecycle.step (scenario, position, counts_from, delay, not_after, condition, channel, class, template, subject, content, offer, pool_empty,
                                 recommends)
@@ -229,8 +235,7 @@ BEGIN
             ('birthday',          1, 'birthday',           'skip',         NULL),
             ('wishlist',          2, NULL,                 'skip',         'alternatives')) AS b (scenario, position, offer, pool_empty, recommends)
             USING (scenario, position)
-         WHERE EXISTS (SELECT FROM lifecycle.scenario AS s WHERE s.name = v.scenario)
-    ON CONFLICT (scenario, position) DO NOTHING;
+         WHERE v.scenario = ANY (added);
 
     INSERT INTO lifecycle.variant (scenario, position, name, template, subject, content, offer)
         SELECT v.* FROM (VALUES
@@ -241,8 +246,7 @@ BEGIN
             ('cart_recovery', 3, 'B', 'cart_discount', '{"de": "5 % auf Ihren Warenkorb, 48 Stunden lang", "en": "5 % off your cart for 48 hours"}',
              '{"de": {"body": "Ihr Rabatt wartet."}, "en": {"body": "Your discount is waiting."}}', 'cart_discount'))
             AS v (scenario, position, name, template, subject, content, offer)
-         WHERE EXISTS (SELECT FROM lifecycle.step AS s WHERE (s.scenario, s.position) = (v.scenario, v.position))
-        ON CONFLICT (scenario, position, name) DO NOTHING;
+         WHERE v.scenario = ANY (added);
 END
 $$;
-COMMENT ON FUNCTION lifecycle.install_playbook() IS 'Inserts the tiers, offers, segments, channels, scenarios and steps of the playbook. Rows that exist are left alone, and so are places among tiers and segments that are taken; scenarios come as drafts';
+COMMENT ON FUNCTION lifecycle.install_playbook() IS 'Inserts the tiers, offers, segments, channels, scenarios and steps of the playbook. Rows that exist are left alone, and so are the places of tiers and segments that have been renamed; scenarios come as drafts, steps with their scenario only';
