@@ -67,11 +67,11 @@ SELECT lifecycle.attach('sylius_product_review', 'review',
        "reviewed_at": "created_at AT TIME ZONE 'Europe/Berlin'"}$$,
     $$status <> 'rejected'$$);
 
--- The flag has no time of its own. created_at stays what it is; with updated_at each edit of the profile would give consent anew, and overrule an
--- unsubscription that came another way.
+-- The flag has no time but that of the row's last change. Only a flag that changes says something: an edit for another reason does not overrule an
+-- unsubscription by a link. The link's handler clears the flag, so that it can be set again.
 SELECT lifecycle.attach('sylius_customer', 'consent',
     $${"customer": "id", "channel": "'email'", "status": "CASE WHEN subscribed_to_newsletter THEN 'granted' ELSE 'revoked' END",
-       "changed_at": "created_at AT TIME ZONE 'Europe/Berlin'"}$$);
+       "changed_at": "coalesce(updated_at, created_at) AT TIME ZONE 'Europe/Berlin'"}$$);
 
 -- What this does not see:
 -- * Refunds in part. The refund plugin's sylius_refund_refund names the order's number and no customer: a table of your own that joins them, as for
@@ -108,7 +108,14 @@ INSERT INTO sylius_shipment VALUES (2, 2, 'ready', NULL);
 UPDATE sylius_shipment SET state = 'shipped', shipped_at = '2030-03-02 10:00' WHERE id = 2;
 INSERT INTO sylius_product_review VALUES (1, 12, 2, 1, 'new', '2030-03-08 19:00'), (2, 12, 1, 5, 'rejected', '2030-03-08 19:00');
 UPDATE sylius_customer SET subscribed_to_newsletter = NOT subscribed_to_newsletter, updated_at = '2030-03-09 13:00';
--- A cart of Ann's lies there from yesterday.
+-- Bob follows the link in a mail, moves house, and subscribes again the next day: the shop has cleared his flag.
+SELECT lifecycle.unsubscribe(lifecycle.unsubscribe_token('2', 'email'));
+UPDATE sylius_customer SET phone_number = '+49301', updated_at = '2030-03-09 13:00' WHERE id = 2;
+SELECT email_consent FROM lifecycle.customer WHERE customer_id = '2';
+UPDATE sylius_customer SET subscribed_to_newsletter = false, updated_at = '2030-03-09 13:00' WHERE id = 2;
+SET lifecycle.clock = '2030-03-10 12:00+00';
+UPDATE sylius_customer SET subscribed_to_newsletter = true, updated_at = '2030-03-10 13:00' WHERE id = 2;
+-- A cart of Ann's lies there from the day before yesterday.
 INSERT INTO sylius_order VALUES (6, NULL, 'cart', 'payment_selected', 'cart', NULL, 2500, 2500, 'EUR', 1, 't6', '2030-03-08 12:30', NULL);
 
 -- 4. What it comes to.
