@@ -16,6 +16,7 @@
 #include "source/changes.hpp"
 #include "source/gathered.hpp"
 #include "source/members.hpp"
+#include "source/nesting.hpp"
 #include "source/pending.hpp"
 #include "source/quarantine.hpp"
 #include "source/retry.hpp"
@@ -133,28 +134,44 @@ void process_at_once(TriggerData* trigger) {
     MemoryContextDelete(memory);
 }
 
-void take_change(TriggerData* trigger) {
+void take_change(TriggerData* trigger, const Nest& nest) {
     TriggerEvent event = trigger->tg_event;
     bool truncates = TRIGGER_FIRED_BY_TRUNCATE(event);
+    bool nested = (nest.inner || nest.waiting > 0) && !InSecurityRestrictedOperation();
+    if (nested && put_off(trigger, nest.group)) return;
     if (!truncates && is_putting_off(TRIGGER_FIRED_FOR_ROW(event)) && put_off(trigger)) return;
     settle_pending();  // what was said before comes first
     process_at_once(trigger);
+}
+
+void take_statement(TriggerData* trigger, const Nest& nest) {
+    TriggerEvent event = trigger->tg_event;
+    bool gathers = TRIGGER_FIRED_BY_UPDATE(event) && TRIGGER_FIRED_FOR_STATEMENT(event) && trigger->tg_newtable == nullptr;
+    if (!gathers) {
+        if (!leaves_facts_alone(trigger)) take_change(trigger, nest);
+        return;
+    }
+    TriggerData change = *trigger;
+    if (!take_gathered(&change)) return;  // what says nothing was left out when it was gathered
+    take_change(&change, nest);
+    drop_gathered(&change);
 }
 
 }  // namespace
 
 void capture(TriggerData* trigger) {
     TriggerEvent event = trigger->tg_event;
-    note_statement(TRIGGER_FIRED_BY_TRUNCATE(event));
-    bool gathers = TRIGGER_FIRED_BY_UPDATE(event) && TRIGGER_FIRED_FOR_STATEMENT(event) && trigger->tg_newtable == nullptr;
-    if (!gathers) {
-        if (!leaves_facts_alone(trigger)) take_change(trigger);
+    bool truncates = TRIGGER_FIRED_BY_TRUNCATE(event);
+    note_statement(truncates);
+    if (truncates || TRIGGER_FIRED_FOR_ROW(event) || !is_any_statement_open()) {
+        take_statement(trigger, {});
         return;
     }
-    TriggerData change = *trigger;
-    if (!take_gathered(&change)) return;  // what says nothing was left out when it was gathered
-    take_change(&change);
-    drop_gathered(&change);
+    bool putting_off = is_putting_off(false);
+    Nest nest = end_statement(trigger);
+    take_statement(trigger, nest);
+    // What its triggers have said waited for nothing but its end.
+    if (!nest.inner && nest.waiting > 0 && !putting_off) settle_pending();
 }
 
 }  // namespace lifecycle::source

@@ -6,21 +6,17 @@
 #include "pg/settings.hpp"
 #include "pg/transaction.hpp"
 #include "source/gathered.hpp"
+#include "source/nesting.hpp"
 
 namespace lifecycle::source {
 
 namespace {
 
-struct KnownLayout {
-    Oid relation;
-    TupleDesc layout;
-};
-
 // Lives as long as the transaction. Steps that have been settled stay as long as a rollback to a savepoint could undo that.
 struct Pending {
     MemoryContext memory;  // nullptr: nothing has been put off
     pg::Array<Step*> steps;
-    pg::Array<KnownLayout> layouts;
+    pg::Array<TupleDesc> layouts;
     size_t open;   // how many are not settled
     size_t bytes;  // of those
     bool settling;
@@ -44,18 +40,31 @@ void close_step(Step* step, SubTransactionId settled_in) {
 
 size_t room() { return static_cast<size_t>(pg::settings.settle_memory) * 1024; }
 
+// Whether rows of the one can be read as rows of the other; equalTupleDescs() asks for the same table, defaults and constraints.
+bool same_layout(TupleDesc a, TupleDesc b) {
+    if (a->natts != b->natts) return false;
+    for (int i = 0; i < a->natts; ++i) {
+        Form_pg_attribute in_a = TupleDescAttr(a, i);
+        Form_pg_attribute in_b = TupleDescAttr(b, i);
+        if (in_a->atttypid != in_b->atttypid || in_a->atttypmod != in_b->atttypmod || in_a->attcollation != in_b->attcollation ||
+            in_a->attisdropped != in_b->attisdropped || in_a->attlen != in_b->attlen || strcmp(NameStr(in_a->attname), NameStr(in_b->attname)) != 0)
+            return false;
+    }
+    return true;
+}
+
 // The definition of the table as it is now, kept for steps that have it in common.
 TupleDesc keep_layout(Relation relation) {
     TupleDesc layout = RelationGetDescr(relation);
-    for (const KnownLayout& known : pending.layouts) {
-        if (known.relation == RelationGetRelid(relation) && equalTupleDescs(known.layout, layout)) return known.layout;
+    for (TupleDesc known : pending.layouts) {
+        if (same_layout(known, layout)) return known;
     }
     // A record of its own: should the table be altered before the row is read, its type would no longer fit.
     TupleDesc copy = CreateTupleDescCopy(layout);
     copy->tdtypeid = RECORDOID;
     copy->tdtypmod = -1;
     BlessTupleDesc(copy);
-    pending.layouts.push({RelationGetRelid(relation), copy});
+    pending.layouts.push(copy);
     return copy;
 }
 
@@ -90,7 +99,7 @@ bool copy_statement(TriggerData* trigger, Step* step) {
         if (new_rows != nullptr && tuplestore_gettupleslot(new_rows, true, false, slot)) row.arrived = copy_row(step, slot);
         if (row.gone == nullptr && row.arrived == nullptr) break;
         step->rows.push(row);
-        fits = pending.bytes + step->bytes <= room();
+        fits = step->group != 0 || pending.bytes + step->bytes <= room();
         if (!fits) break;
     }
     ExecDropSingleTupleTableSlot(slot);
@@ -113,6 +122,16 @@ void push_step(TriggerData* trigger, Step* step) {
     step->said_in = GetCurrentSubTransactionId();
     pending.steps.push(step);
     open_step(step);
+    note_waiting(step->group);
+}
+
+// After steps have gone or come back that may have been waiting for a statement.
+void count_waiting() {
+    if (!is_any_statement_open()) return;
+    forget_waiting();
+    for (const Step* step : pending.steps) {
+        if (is_open(step)) note_waiting(step->group);
+    }
 }
 
 // Gives back the memory of what can no longer be needed.
@@ -130,12 +149,14 @@ void tidy() {
 
 void forget_transaction() {
     forget_gathered();
+    forget_statements();
     pending = {};
     forget_outdated_sources();
 }
 
 void end_subtransaction(bool rolled_back, SubTransactionId own, SubTransactionId parent) {
     forget_gathered(rolled_back, own);
+    forget_statements(own);
     // What the subtransaction itself has said stands at the end. Only if something has been settled, it may be anywhere.
     bool any_settled = pending.steps.size > pending.open;
     bool changed = false;
@@ -160,11 +181,13 @@ void end_subtransaction(bool rolled_back, SubTransactionId own, SubTransactionId
         }
     }
     if (changed && !pending.settling) tidy();
+    if (rolled_back) count_waiting();
 }
 
 // At the very end, when the server has run the deferred triggers.
 void settle_before_commit() {
     forget_gathered(false, GetCurrentSubTransactionId());
+    forget_statements();
     while (is_anything_pending()) {
         PushActiveSnapshot(GetTransactionSnapshot());
         settle_pending();
@@ -176,9 +199,65 @@ void settle_before_commit() {
 pg::Array<Step*> open_steps() {
     pg::Array<Step*> open;
     for (Step* step : pending.steps) {
-        if (is_open(step)) open.push(step);
+        if (is_open(step) && !goes_on(step->group)) open.push(step);
     }
     return open;
+}
+
+struct Together {
+    uint64 group;
+    Step* step;
+    Step* last;
+};
+
+HTAB* find_groups(std::span<Step*> steps) {
+    HTAB* groups = nullptr;
+    for (Step* step : steps) {
+        if (step->group == 0) continue;
+        if (groups == nullptr) {
+            HASHCTL control{};
+            control.keysize = sizeof(uint64);
+            control.entrysize = sizeof(Together);
+            control.hcxt = CurrentMemoryContext;
+            groups = hash_create("statements within one another", 64, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+        }
+        bool found;
+        auto* together = static_cast<Together*>(hash_search(groups, &step->group, HASH_ENTER, &found));
+        if (!found) {
+            together->step = step;
+        } else {
+            if (together->step->parts.empty()) {
+                Step* first = together->step;
+                together->step = static_cast<Step*>(palloc0(sizeof(Step)));
+                together->step->parts.push(first);
+            }
+            together->step->parts.push(step);
+        }
+        together->last = step;
+    }
+    return groups;
+}
+
+// What was said in a group, as one step, where its outermost statement stands, with the rights of who said that.
+pg::Array<Step*> joined(std::span<Step*> steps) {
+    HTAB* groups = find_groups(steps);
+    pg::Array<Step*> joined;
+    joined.reserve(steps.size());
+    for (Step* step : steps) {
+        if (step->group == 0) {
+            joined.push(step);
+            continue;
+        }
+        auto* together = static_cast<Together*>(hash_search(groups, &step->group, HASH_FIND, nullptr));
+        if (together->last != step) continue;
+        if (together->step != step) {
+            together->step->source = step->source;
+            together->step->user = step->user;
+            together->step->security = step->security;
+        }
+        joined.push(together->step);
+    }
+    return joined;
 }
 
 }  // namespace
@@ -187,7 +266,7 @@ void follow_transaction() {
     pg::at_transaction_end({settle_before_commit, forget_transaction, end_subtransaction});
 }
 
-bool is_anything_pending() { return pending.open > 0; }
+bool is_anything_pending() { return pending.open > 0 && pending.open > waiting_steps(); }
 
 bool is_putting_off(bool row_by_row) {
     // What is queued inside a security-restricted operation must not run outside of it.
@@ -195,7 +274,7 @@ bool is_putting_off(bool row_by_row) {
     return row_by_row || pg::settings.settle == pg::kAtCommit || pending.settling || pg::has_many_subtransactions() || is_anything_pending();
 }
 
-bool put_off(TriggerData* trigger) {
+bool put_off(TriggerData* trigger, uint64 group) {
     follow_transaction();
     if (pending.memory == nullptr)
         pending.memory = AllocSetContextCreate(TopTransactionContext, "pg_lifecycle pending changes", ALLOCSET_DEFAULT_SIZES);
@@ -207,6 +286,7 @@ bool put_off(TriggerData* trigger) {
         pg::fault_point("capture.put_off");
         step = static_cast<Step*>(palloc0(sizeof(Step)));
         step->bytes = sizeof(Step);
+        step->group = group;
         step->layout = keep_layout(trigger->tg_relation);
         fits = TRIGGER_FIRED_FOR_ROW(trigger->tg_event) ? copy_one_row(trigger, step) : copy_statement(trigger, step);
         if (fits && !step->rows.empty()) push_step(trigger, step);
@@ -217,12 +297,13 @@ bool put_off(TriggerData* trigger) {
 }
 
 void settle_pending() {
-    if (pending.settling || pending.open == 0) return;
+    if (pending.settling || !is_anything_pending()) return;
     pg::Array<Step*> open = open_steps();
+    pg::Array<Step*> steps = joined(open.span());
     pending.settling = true;
     PG_TRY();
     {
-        settle(open.span(), false);
+        settle(steps.span(), false);
     }
     PG_FINALLY();
     {
@@ -240,6 +321,7 @@ void forget_pending(const char* source) {
     for (Step* step : pending.steps) {
         if (is_open(step) && strcmp(step->source, source) == 0) close_step(step, here);
     }
+    count_waiting();
 }
 
 }  // namespace lifecycle::source

@@ -8,6 +8,7 @@
 #include "pg/settings.hpp"
 #include "source/history.hpp"
 #include "source/inbox.hpp"
+#include "source/nesting.hpp"
 #include "source/pending.hpp"
 #include "source/quarantine.hpp"
 #include "source/retry.hpp"
@@ -57,6 +58,24 @@ void read_rows(Intake* intake, const Step* step) {
     drop_layout(after);
 }
 
+void read_group(Intake* intake, const Step* step) {
+    const Source* source = intake->reader.source;
+    TupleDesc layout = source->evaluator->slot->tts_tupleDescriptor;
+    TupleTableSlot* before = MakeSingleTupleTableSlot(layout, &TTSOpsMinimalTuple);
+    TupleTableSlot* after = MakeSingleTupleTableSlot(layout, &TTSOpsMinimalTuple);
+    auto stored = [](TupleTableSlot* slot, MinimalTuple row) -> TupleTableSlot* {
+        return row == nullptr ? nullptr : ExecStoreMinimalTuple(row, slot, false);
+    };
+    for (const NetChange& change : net_changes(source, step->parts)) {
+        CHECK_FOR_INTERRUPTS();
+        read_change(intake, stored(before, change.row.gone), stored(after, change.row.arrived));
+    }
+    ExecDropSingleTupleTableSlot(before);
+    ExecDropSingleTupleTableSlot(after);
+}
+
+bool is_letter(const Step* step) { return step->layout == nullptr && step->parts.empty(); }
+
 // Leaves out what a backfill has not come to: it will find the rows as they are.
 void leave_out_unread(Intake* intake, size_t from, std::string_view up_to) {
     pg::Array<Fact>& facts = intake->reader.facts;
@@ -69,7 +88,7 @@ void leave_out_unread(Intake* intake, size_t from, std::string_view up_to) {
 
 // With the rights of whoever said it: the types of a table's columns may run code of its owner when a row is shown.
 void read_step(Intake* intake, const Step* step) {
-    bool letter = step->layout == nullptr;
+    bool letter = is_letter(step);
     turn_to(intake, step->source, letter);
     Oid user;
     int security;
@@ -79,6 +98,8 @@ void read_step(Intake* intake, const Step* step) {
         size_t from = intake->reader.facts.size;
         read_letter(intake, step);
         if (step->up_to != nullptr) leave_out_unread(intake, from, *step->up_to);
+    } else if (!step->parts.empty()) {
+        read_group(intake, step);
     } else {
         read_rows(intake, step);
     }
@@ -163,21 +184,24 @@ void take_in(std::span<Step*> steps, MemoryContext memory) {
 
 void collect(const Step* step, const ErrorData* error, pg::Array<BadRow>* into) {
     auto push = [&](Datum row, bool gone) { into->push({row, error->sqlerrcode, error->message, error->detail, gone}); };
-    if (step->layout == nullptr) {
+    if (is_letter(step)) {
         if (step->letter.gone != 0) push(step->letter.gone, true);
         if (step->letter.arrived != 0) push(step->letter.arrived, false);
         return;
     }
-    TupleTableSlot* slot = MakeSingleTupleTableSlot(step->layout, &TTSOpsMinimalTuple);
+    pg::Array<NetChange> changes;
+    if (!step->parts.empty()) changes = net_changes(nullptr, step->parts);
+    for (const RowChange& row : step->rows) changes.push({row, step->layout});
     for (bool gone : {true, false}) {
-        for (const RowChange& row : step->rows) {
-            MinimalTuple tuple = gone ? row.gone : row.arrived;
+        for (const NetChange& change : changes) {
+            MinimalTuple tuple = gone ? change.row.gone : change.row.arrived;
             if (tuple == nullptr) continue;
+            TupleTableSlot* slot = MakeSingleTupleTableSlot(change.layout, &TTSOpsMinimalTuple);
             ExecStoreMinimalTuple(tuple, slot, false);
             push(row_as_json(slot), gone);
+            ExecDropSingleTupleTableSlot(slot);
         }
     }
-    ExecDropSingleTupleTableSlot(slot);
 }
 
 void put_aside(std::span<Step*> steps, const ErrorData* error) {

@@ -68,6 +68,11 @@ CREATE FUNCTION lifecycle.gather() RETURNS trigger
     AS 'MODULE_PATHNAME', 'lifecycle_gather';
 COMMENT ON FUNCTION lifecycle.gather() IS 'Trigger of attached tables: keeps the rows that an UPDATE changes in what is read of them, for lifecycle.capture()';
 
+CREATE FUNCTION lifecycle.begin_statement() RETURNS trigger
+    LANGUAGE c
+    AS 'MODULE_PATHNAME', 'lifecycle_begin_statement';
+COMMENT ON FUNCTION lifecycle.begin_statement() IS 'Trigger of attached tables that have triggers of the shop: notes that a statement begins, so that what is said within it waits for it';
+
 CREATE FUNCTION lifecycle.settle() RETURNS void
     LANGUAGE c
     AS 'MODULE_PATHNAME', 'lifecycle_settle';

@@ -7,6 +7,8 @@
 -- Most updates of a shop change nothing that is read, and are not to pay for transition tables. Where a list of columns shows which do, a row
 -- trigger with that list gathers the rows for the statement trigger. It does not where a BEFORE trigger may change other columns than the
 -- statement names, where a generated column is read, and in trees; and there must be a primary key, by which a row that is held back is known.
+--
+-- Where the shop has triggers of its own, one of ours says when a statement begins: what they change within it is read together with it.
 
 CREATE VIEW lifecycle.source_trigger AS
     SELECT convert_from(substr(t.tgargs, 1, octet_length(t.tgargs) - 1), getdatabaseencoding()) AS source,
@@ -14,7 +16,8 @@ CREATE VIEW lifecycle.source_trigger AS
            CASE WHEN t.tgname ~ '_row$' THEN 'R' WHEN t.tgname ~ '_truncate$' THEN 'A' ELSE 'O' END AS should_be,
            t.tgattr::text AS columns
       FROM pg_trigger AS t
-     WHERE t.tgfoid IN ('lifecycle.capture()'::regprocedure, 'lifecycle.gather()'::regprocedure) AND t.tgnargs = 1;
+     WHERE t.tgfoid IN ('lifecycle.capture()'::regprocedure, 'lifecycle.gather()'::regprocedure, 'lifecycle.begin_statement()'::regprocedure)
+       AND t.tgnargs = 1;
 COMMENT ON VIEW lifecycle.source_trigger IS 'Internal: the triggers on attached tables';
 COMMENT ON COLUMN lifecycle.source_trigger.source IS 'The source';
 COMMENT ON COLUMN lifecycle.source_trigger.relation IS 'The attached table, or a partition or child of it';
@@ -47,6 +50,22 @@ CREATE FUNCTION lifecycle.source_members(relation regclass) RETURNS TABLE (membe
     SELECT c.oid::regclass, c.relkind FROM tree AS t JOIN pg_class AS c ON c.oid = t.oid GROUP BY c.oid, c.relkind ORDER BY min(t.depth), c.oid
 $$;
 COMMENT ON FUNCTION lifecycle.source_members(regclass) IS 'Internal: a table, its partitions and its children, from the root down';
+
+CREATE FUNCTION lifecycle.unannounced(source text, relation regclass) RETURNS SETOF regclass
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+    AS $$
+    SELECT m.member
+      FROM lifecycle.source_members(unannounced.relation) AS m
+     WHERE m.relkind IN ('r', 'p')
+       AND NOT EXISTS (SELECT FROM lifecycle.source_trigger AS t
+                        WHERE (t.source, t.relation) = (unannounced.source, m.member) AND t.name ~ '_begin$')
+       -- A statement that names one table of the tree may fire the triggers of another.
+       AND EXISTS (SELECT FROM pg_trigger AS t
+                    WHERE NOT t.tgisinternal
+                      AND t.tgrelid IN (SELECT o.member FROM lifecycle.source_members(unannounced.relation) AS o)
+                      AND (t.tgrelid, t.tgname) NOT IN (SELECT u.relation, u.name FROM lifecycle.source_trigger AS u))
+$$;
+COMMENT ON FUNCTION lifecycle.unannounced(text, regclass) IS 'Internal: the tables of a source where triggers of the shop may run statements within a statement that has not said that it begins';
 
 CREATE FUNCTION lifecycle.read_member(source text, member regclass, gone boolean) RETURNS bigint
     LANGUAGE c STRICT
@@ -212,6 +231,10 @@ BEGIN
     PERFORM lifecycle.watch_updates(name, attached.source_id, u.relation, telling)
        FROM lifecycle.update_watched AS u
       WHERE u.source = name AND u.columns <> coalesce(array_to_string(telling, ' '), '');
+    FOR found IN SELECT u.member FROM lifecycle.unannounced(name, attached.relation) AS u (member) LOOP
+        EXECUTE format('CREATE TRIGGER %I BEFORE INSERT OR UPDATE OR DELETE ON %s FOR EACH STATEMENT EXECUTE FUNCTION lifecycle.begin_statement(%L)',
+                       format('lifecycle_%s_begin', attached.source_id), found.member, name);
+    END LOOP;
     PERFORM lifecycle.note_partitions(attached.source_id, attached.relation);
 END
 $$;
@@ -244,7 +267,7 @@ BEGIN
                        AND (d.objid IN (SELECT m.member FROM lifecycle.source_members(s.relation) AS m)
                             OR d.objid IN (SELECT t.relation FROM lifecycle.source_trigger AS t WHERE t.source = s.name))
                         OR d.classid = 'pg_trigger'::regclass
-                       AND (SELECT t.tgrelid FROM pg_trigger AS t WHERE t.oid = d.objid) = s.relation);
+                       AND (SELECT t.tgrelid FROM pg_trigger AS t WHERE t.oid = d.objid) IN (SELECT m.member FROM lifecycle.source_members(s.relation) AS m));
 EXCEPTION
 WHEN deadlock_detected OR serialization_failure THEN
     RAISE;
@@ -322,7 +345,7 @@ BEGIN
                         ELSE 'Only ordinary and partitioned tables can be watched.' END
               FROM lifecycle.source_members(attached.relation) AS m
              WHERE (SELECT count(*) FROM lifecycle.source_trigger AS t
-                     WHERE (t.source, t.relation) = (attached.name, m.member) AND t.name !~ '_gather$')
+                     WHERE (t.source, t.relation) = (attached.name, m.member) AND t.name !~ '_(gather|begin)$')
                    < CASE m.relkind WHEN 'p' THEN 4 ELSE 5 END
             UNION ALL
             SELECT format('table %s is watched but is no part of %s', t.relation, attached.relation),
@@ -334,6 +357,10 @@ BEGIN
                    format('SELECT lifecycle.watch_source(%L).', attached.name)
               FROM lifecycle.update_watched AS u
              WHERE u.source = attached.name AND u.columns NOT IN ('', coalesce(array_to_string(lifecycle.gathered_columns(attached.name), ' '), ''))
+            UNION ALL
+            SELECT format('table %s: what its triggers change in the row that fires them is not read in its order', u.member),
+                   format('SELECT lifecycle.watch_source(%L).', attached.name)
+              FROM lifecycle.unannounced(attached.name, attached.relation) AS u (member)
             UNION ALL
             (SELECT format('trigger %s on table %s does not fire as it should', t.name, t.relation),
                     format('ALTER TABLE %s ENABLE %s %I; what has changed meanwhile was not seen.', t.relation,
