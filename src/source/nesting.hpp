@@ -15,8 +15,8 @@ void begin_statement(const TriggerData* trigger);
 
 // A statement that is over, with those within it.
 struct Nest {
-    uint64 group;  // 0: it was not said to have begun
-    bool inner;    // another one of the same source goes on
+    uint64 group;    // 0: it was not said to have begun
+    bool inner;      // another one of the same source goes on
     size_t waiting;  // how many steps of the group wait
 };
 Nest end_statement(const TriggerData* trigger);

@@ -108,10 +108,18 @@ void join(const Comparison& c, std::span<Edge> edges) {
     hash_destroy(endings);
 }
 
+// The row as the attached table would have it, with what it says in columns that were added after it was written.
 MinimalTuple converted(const Layout& layout, MinimalTuple row) {
     if (row == nullptr) return nullptr;
     ExecStoreMinimalTuple(row, layout.raw, false);
-    return ExecCopySlotMinimalTuple(as_attached(layout));
+    TupleTableSlot* slot = as_attached(layout);
+    slot_getallattrs(slot);
+    return heap_form_minimal_tuple(slot->tts_tupleDescriptor, slot->tts_values, slot->tts_isnull);
+}
+
+bool has_short_rows(const Layout& layout) {
+    TupleConstr* constraints = layout.raw->tts_tupleDescriptor->constr;
+    return constraints != nullptr && constraints->missing != nullptr;
 }
 
 pg::Array<Edge> edges_of(const Source* source, std::span<Step* const> steps) {
@@ -119,11 +127,12 @@ pg::Array<Edge> edges_of(const Source* source, std::span<Step* const> steps) {
     for (const Step* step : steps) {
         Layout layout{};
         if (source != nullptr) layout = make_layout(source, step->layout);
+        bool convert = layout.common != nullptr || (source != nullptr && has_short_rows(layout));
         for (const RowChange& row : step->rows) {
             auto i = static_cast<uint32>(edges.size);
             NetChange change{row, step->layout};
             if (source != nullptr) change.layout = source->evaluator->slot->tts_tupleDescriptor;
-            if (layout.common != nullptr) change.row = {converted(layout, row.gone), converted(layout, row.arrived)};
+            if (convert) change.row = {converted(layout, row.gone), converted(layout, row.arrived)};
             edges.push({change, false, false, i, i, kNone});
         }
         drop_layout(layout);

@@ -40,14 +40,23 @@ void close_step(Step* step, SubTransactionId settled_in) {
 
 size_t room() { return static_cast<size_t>(pg::settings.settle_memory) * 1024; }
 
-// Whether rows of the one can be read as rows of the other; equalTupleDescs() asks for the same table, defaults and constraints.
+// What a row says that was written before the column was added.
+bool same_missing(TupleDesc a, TupleDesc b, int i) {
+    Form_pg_attribute column = TupleDescAttr(a, i);
+    if (column->atthasmissing != TupleDescAttr(b, i)->atthasmissing) return false;
+    if (!column->atthasmissing) return true;
+    return datum_image_eq(a->constr->missing[i].am_value, b->constr->missing[i].am_value, column->attbyval, column->attlen);
+}
+
+// Whether rows of the one can be read as rows of the other; equalTupleDescs() asks for the same table and constraints, too.
 bool same_layout(TupleDesc a, TupleDesc b) {
     if (a->natts != b->natts) return false;
     for (int i = 0; i < a->natts; ++i) {
         Form_pg_attribute in_a = TupleDescAttr(a, i);
         Form_pg_attribute in_b = TupleDescAttr(b, i);
         if (in_a->atttypid != in_b->atttypid || in_a->atttypmod != in_b->atttypmod || in_a->attcollation != in_b->attcollation ||
-            in_a->attisdropped != in_b->attisdropped || in_a->attlen != in_b->attlen || strcmp(NameStr(in_a->attname), NameStr(in_b->attname)) != 0)
+            in_a->attisdropped != in_b->attisdropped || in_a->attlen != in_b->attlen || strcmp(NameStr(in_a->attname), NameStr(in_b->attname)) != 0 ||
+            !same_missing(a, b, i))
             return false;
     }
     return true;
@@ -60,7 +69,7 @@ TupleDesc keep_layout(Relation relation) {
         if (same_layout(known, layout)) return known;
     }
     // A record of its own: should the table be altered before the row is read, its type would no longer fit.
-    TupleDesc copy = CreateTupleDescCopy(layout);
+    TupleDesc copy = CreateTupleDescCopyConstr(layout);  // with what old rows say in columns that were added since
     copy->tdtypeid = RECORDOID;
     copy->tdtypmod = -1;
     BlessTupleDesc(copy);
