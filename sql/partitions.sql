@@ -227,7 +227,6 @@ SELECT action, data, sqlstate, message FROM lifecycle.quarantine ORDER BY quaran
 SELECT * FROM lifecycle.check_sources();
 ALTER TABLE orders RENAME total_gross TO total;
 SELECT * FROM lifecycle.check_sources();
-UPDATE lifecycle.quarantine SET data = data - 'total_gross' || jsonb_build_object('total', data -> 'total_gross');
 SELECT lifecycle.replay_quarantine();
 SELECT * FROM actual;
 ALTER TABLE orders DROP COLUMN customer_id;

@@ -109,6 +109,49 @@ SELECT lifecycle.detach('parcels');
 SELECT count(*) AS quarantined FROM lifecycle.quarantine;
 DROP TABLE parcels;
 
+-- A column is renamed, and nothing can be read of a row until it has its name back: the row is kept whole, by the names that its columns have.
+CREATE TABLE meals (id int PRIMARY KEY, customer_id int, price numeric, placed_at timestamptz DEFAULT '2026-02-01 10:00+00', "a ""note""" text);
+SELECT lifecycle.attach('meals', 'order', '{"order": "id", "customer": "customer_id", "amount": "price", "placed_at": "placed_at"}', name => 'meals');
+INSERT INTO meals VALUES (101, 7, NULL), (102, 7, NULL), (103, 7, 3);
+ALTER TABLE meals RENAME COLUMN price TO cost;
+INSERT INTO meals VALUES (104, 7, 4), (105, 7, 5);
+UPDATE meals SET cost = 33 WHERE id = 103;
+DELETE FROM meals WHERE id = 105;
+BEGIN;
+SAVEPOINT s;
+ALTER TABLE meals RENAME COLUMN cost TO other;
+ALTER TABLE meals RENAME COLUMN customer_id TO cost;
+SELECT DISTINCT jsonb_object_keys(data) FROM lifecycle.quarantine ORDER BY 1;
+ROLLBACK TO s;
+ALTER TABLE meals RENAME COLUMN none TO cost;
+ROLLBACK TO s;
+SELECT action, data FROM lifecycle.quarantine ORDER BY quarantine_id;
+ALTER TABLE meals RENAME COLUMN cost TO price;
+ALTER TABLE meals RENAME COLUMN "a ""note""" TO remark;
+COMMIT;
+SELECT action, data FROM lifecycle.quarantine ORDER BY quarantine_id;
+-- A row that is mended in the table is forgotten in here, whatever its columns were called.
+UPDATE meals SET price = 1 WHERE id = 101;
+SELECT lifecycle.replay_quarantine('meals');
+SELECT action, data ->> 'id' AS id, message FROM lifecycle.quarantine ORDER BY quarantine_id;
+SELECT id, amount FROM lifecycle.purchase WHERE source_id = (SELECT s.source_id FROM lifecycle.source AS s WHERE s.name = 'meals') ORDER BY 1;
+UPDATE meals SET price = 2 WHERE id = 102;
+SELECT count(*) AS quarantined FROM lifecycle.quarantine;
+SELECT source, what FROM lifecycle.verify() WHERE source = 'meals';
+SELECT lifecycle.detach('meals');
+-- So it is where changes wait in the inbox.
+SELECT lifecycle.attach('meals', 'order', '{"order": "id", "customer": "customer_id", "amount": "price", "placed_at": "placed_at"}', name => 'meals', mode => 'async');
+UPDATE meals SET price = price + 1;
+INSERT INTO meals VALUES (106, 7, 6);
+ALTER TABLE meals RENAME COLUMN placed_at TO ordered_at;
+SELECT gone, arrived FROM lifecycle.inbox ORDER BY entry_id;
+ALTER TABLE meals RENAME COLUMN ordered_at TO placed_at;
+SELECT lifecycle.tick() >= 0 AS ticked;
+SELECT source, what FROM lifecycle.verify() WHERE source = 'meals';
+SELECT lifecycle.detach('meals');
+SELECT count(*) AS quarantined FROM lifecycle.quarantine;
+DROP TABLE meals;
+
 -- Consents that say what nobody understands.
 CREATE TABLE newsletter (customer_id int, channel text, status text, at timestamptz);
 SELECT lifecycle.attach('newsletter', 'consent',

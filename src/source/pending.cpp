@@ -7,6 +7,7 @@
 #include "pg/transaction.hpp"
 #include "source/gathered.hpp"
 #include "source/nesting.hpp"
+#include "source/quarantine.hpp"
 
 namespace lifecycle::source {
 
@@ -160,6 +161,7 @@ void forget_transaction() {
     forget_gathered();
     forget_statements();
     pending = {};
+    forget_columns();
     forget_outdated_sources();
 }
 

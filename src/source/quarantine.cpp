@@ -1,6 +1,8 @@
 // Quarantine: what could not be processed is kept with its reason until it can.
 #include "source/quarantine.hpp"
 
+#include <utility>
+
 #include "customer/log.hpp"
 #include "customer/shop.hpp"
 #include "engine/engine.hpp"
@@ -11,6 +13,7 @@
 #include "pg/statement.hpp"
 #include "pg/table.hpp"
 #include "source/inbox.hpp"
+#include "source/pending.hpp"
 #include "source/retry.hpp"
 
 namespace lifecycle::source {
@@ -233,4 +236,24 @@ LIFECYCLE_FUNCTION(lifecycle_replay_row) {
     }
     source::take_in_or_raise(reader.facts, {});
     PG_RETURN_BOOL(true);
+}
+
+// The names of columns before a table is altered, in the transaction's memory; 0: there are none.
+static Datum columns_before = 0;
+
+void source::forget_columns() { columns_before = 0; }
+
+// lifecycle.keep_columns(columns)
+LIFECYCLE_FUNCTION(lifecycle_keep_columns) {
+    source::follow_transaction();
+    MemoryContext caller = MemoryContextSwitchTo(TopTransactionContext);
+    columns_before = datumCopy(PG_GETARG_DATUM(0), false, -1);
+    MemoryContextSwitchTo(caller);
+    PG_RETURN_VOID();
+}
+
+// lifecycle.kept_columns()
+LIFECYCLE_FUNCTION(lifecycle_kept_columns) {
+    if (columns_before == 0) PG_RETURN_NULL();
+    PG_RETURN_DATUM(std::exchange(columns_before, Datum{0}));
 }

@@ -16,4 +16,7 @@ void forget_quarantined(std::string_view source, bool bad_rows_only);
 // Facts that take back everything the source has ever said.
 void withdraw_everything(Source* source, pg::Array<Fact>* facts);
 
+// What was kept of the names of columns is not asked for any more.
+void forget_columns();
+
 }  // namespace lifecycle::source

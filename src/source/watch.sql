@@ -196,6 +196,44 @@ END
 $$;
 COMMENT ON FUNCTION lifecycle.create_triggers(text, int, regclass, smallint[]) IS 'Internal: watches one table of a source';
 
+CREATE FUNCTION lifecycle.keep_columns(columns jsonb) RETURNS void
+    LANGUAGE c STRICT
+    AS 'MODULE_PATHNAME', 'lifecycle_keep_columns';
+COMMENT ON FUNCTION lifecycle.keep_columns(jsonb) IS 'Internal: keeps the names of columns while a table is altered';
+
+CREATE FUNCTION lifecycle.kept_columns() RETURNS jsonb
+    LANGUAGE c
+    AS 'MODULE_PATHNAME', 'lifecycle_kept_columns';
+COMMENT ON FUNCTION lifecycle.kept_columns() IS 'Internal: what was kept, once';
+
+CREATE FUNCTION lifecycle.follow_names(kept jsonb) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+    AS $$
+DECLARE
+    attached record;
+    renamed  jsonb;
+BEGIN
+    FOR attached IN
+        SELECT s.name, s.relation, k.value AS columns FROM jsonb_each(kept) AS k JOIN lifecycle.source AS s ON s.name = k.key
+    LOOP
+        SELECT jsonb_object_agg(c.value, a.attname) INTO renamed
+          FROM jsonb_each_text(attached.columns) AS c
+          JOIN pg_attribute AS a ON a.attrelid = attached.relation AND a.attnum = c.key::smallint AND NOT a.attisdropped
+         WHERE a.attname <> c.value;
+        CONTINUE WHEN renamed IS NULL;
+        UPDATE lifecycle.quarantine AS q
+           SET data = (SELECT jsonb_object_agg(coalesce(renamed ->> e.key, e.key), e.value ORDER BY renamed ? e.key) FROM jsonb_each(q.data) AS e)
+         WHERE q.source = attached.name AND jsonb_typeof(q.data) = 'object';
+        UPDATE lifecycle.inbox AS i
+           SET gone = (SELECT json_object_agg(coalesce(renamed ->> e.key, e.key), e.value ORDER BY e.n) FROM json_each(i.gone) WITH ORDINALITY AS e (key, value, n)),
+               arrived = (SELECT json_object_agg(coalesce(renamed ->> e.key, e.key), e.value ORDER BY e.n)
+                            FROM json_each(i.arrived) WITH ORDINALITY AS e (key, value, n))
+         WHERE i.source = attached.name;
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION lifecycle.follow_names(jsonb) IS 'Internal: rows that are held back get the names that their columns have now';
+
 -- SECURITY DEFINER: whoever makes a partition need have no right to the parent, nor to anything in here.
 CREATE FUNCTION lifecycle.watch_source(name text, read_rows boolean DEFAULT true) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -246,6 +284,7 @@ CREATE FUNCTION lifecycle.tables_changed() RETURNS event_trigger
     AS $$
 DECLARE
     stack text;
+    kept  jsonb;
 BEGIN
     IF tg_tag = 'CREATE TRIGGER' AND lifecycle.restoring() THEN
         PERFORM lifecycle.unbind_triggers();
@@ -258,6 +297,10 @@ BEGIN
     -- What watch_source() alters itself concerns nobody, and a dump brings its triggers along.
     IF stack LIKE '%watch_source(%' OR lifecycle.restoring() THEN
         RETURN;
+    END IF;
+    kept := lifecycle.kept_columns();
+    IF kept IS NOT NULL THEN
+        PERFORM lifecycle.follow_names(kept);
     END IF;
     PERFORM lifecycle.watch_source(s.name)
        FROM lifecycle.source AS s
@@ -276,7 +319,7 @@ WHEN OTHERS THEN
         USING ERRCODE = SQLSTATE, HINT = 'SELECT * FROM lifecycle.check_sources().';
 END
 $$;
-COMMENT ON FUNCTION lifecycle.tables_changed() IS 'Event trigger: watches partitions and children of attached tables that are made or attached later, and sees to it that triggers of the shop hide nothing. It never fails the statement';
+COMMENT ON FUNCTION lifecycle.tables_changed() IS 'Event trigger: watches partitions and children of attached tables that are made or attached later, and sees to it that triggers of the shop hide nothing and that rows that are held back follow the names of their columns. It never fails the statement';
 
 -- SECURITY DEFINER: as above.
 CREATE FUNCTION lifecycle.tables_will_change() RETURNS event_trigger
@@ -285,9 +328,16 @@ CREATE FUNCTION lifecycle.tables_will_change() RETURNS event_trigger
 BEGIN
     PERFORM lifecycle.settle();
     PERFORM lifecycle.unbind_triggers();
+    -- Of an altering that failed some may be kept already; all that has been renamed was renamed since.
+    PERFORM lifecycle.keep_columns(coalesce(jsonb_object_agg(s.name, c.columns), '{}') || coalesce(lifecycle.kept_columns(), '{}'))
+       FROM lifecycle.source AS s
+       JOIN LATERAL (SELECT jsonb_object_agg(a.attnum, a.attname) AS columns
+                       FROM pg_attribute AS a WHERE a.attrelid = s.relation AND a.attnum > 0 AND NOT a.attisdropped) AS c ON c.columns IS NOT NULL
+      WHERE EXISTS (SELECT FROM lifecycle.quarantine AS q WHERE q.source = s.name)
+         OR EXISTS (SELECT FROM lifecycle.inbox AS i WHERE i.source = s.name);
 END
 $$;
-COMMENT ON FUNCTION lifecycle.tables_will_change() IS 'Event trigger: before a table is altered or dropped, what this transaction has said is taken in, while it can be read as it was said';
+COMMENT ON FUNCTION lifecycle.tables_will_change() IS 'Event trigger: before a table is altered or dropped, what this transaction has said is taken in, while it can be read as it was said, and the names of columns of rows that are held back are kept';
 
 CREATE EVENT TRIGGER lifecycle_tables_will_change ON ddl_command_start
     WHEN TAG IN ('ALTER TABLE', 'DROP TABLE')
