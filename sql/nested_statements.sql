@@ -315,6 +315,39 @@ RESET lifecycle.settle;
 SELECT customer_id, id FROM lifecycle.purchase;
 DROP TRIGGER touch ON january;
 
+-- On the way a row becomes again what it has been.
+CREATE TABLE prices (id int PRIMARY KEY, customer_id text, total numeric, placed_at timestamptz DEFAULT '2026-02-01 10:00+00', note text);
+SELECT lifecycle.attach('prices', 'order', '{"order": "id", "customer": "customer_id", "amount": "total", "placed_at": "placed_at"}', name => 'prices');
+CREATE FUNCTION reset() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF pg_trigger_depth() < 3 THEN
+        INSERT INTO prices SELECT p.id, p.customer_id, 3 FROM prices AS p ON CONFLICT (id) DO UPDATE SET total = EXCLUDED.total + 5;
+    END IF;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER z_reset AFTER UPDATE ON prices FOR EACH STATEMENT EXECUTE FUNCTION reset();
+SET lifecycle.settle = 'commit';
+BEGIN;
+INSERT INTO prices (id, customer_id, total) VALUES (901, 'ann', 7), (902, 'ben', NULL), (903, 'cay', 3), (904, NULL, 4);
+UPDATE prices SET total = total + 20;
+UPDATE prices SET customer_id = customer_id || 'y' WHERE id % 2 = 1;
+UPDATE prices SET note = 'z';
+INSERT INTO prices (id, customer_id, total) VALUES (901, 'eve', 70), (911, 'eve', 71), (913, 'eve', 71)
+    ON CONFLICT (id) DO UPDATE SET total = EXCLUDED.total, customer_id = EXCLUDED.customer_id;
+MERGE INTO prices AS p USING (VALUES (903, 5), (911, 6), (915, 7)) AS v (id, total) ON p.id = v.id
+    WHEN MATCHED AND v.total = 6 THEN DELETE
+    WHEN MATCHED THEN UPDATE SET total = v.total
+    WHEN NOT MATCHED THEN INSERT (id, customer_id, total) VALUES (v.id, 'fay', v.total);
+WITH dearer AS (UPDATE prices SET total = total + 1 WHERE id = 903), come AS (INSERT INTO prices (id, customer_id, total) VALUES (917, 'guy', 8)) SELECT;
+DELETE FROM prices WHERE id = 903;
+COMMIT;
+RESET lifecycle.settle;
+SELECT id, customer_id, total FROM prices WHERE customer_id IS NOT NULL ORDER BY id;
+SELECT id, customer_id, amount FROM lifecycle.purchase AS p JOIN lifecycle.source AS s USING (source_id) WHERE s.name = 'prices' ORDER BY id;
+SELECT lifecycle.detach('prices');
+DROP TABLE prices;
+DROP FUNCTION reset;
+
 -- Made while our event trigger is disabled, the shop's trigger is found, and can be mended.
 SELECT lifecycle.detach('orders');
 SELECT lifecycle.attach('orders', 'order', '{"order": "id", "customer": "customer_id", "amount": "total", "placed_at": "placed_at"}', name => 'orders');

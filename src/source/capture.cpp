@@ -138,7 +138,7 @@ void take_change(TriggerData* trigger, const Nest& nest) {
     TriggerEvent event = trigger->tg_event;
     bool truncates = TRIGGER_FIRED_BY_TRUNCATE(event);
     bool nested = (nest.inner || nest.waiting > 0) && !InSecurityRestrictedOperation();
-    if (nested && put_off(trigger, nest.group)) return;
+    if (nested && put_off(trigger, nest.group, nest.began)) return;
     if (!truncates && is_putting_off(TRIGGER_FIRED_FOR_ROW(event)) && put_off(trigger)) return;
     settle_pending();  // what was said before comes first
     process_at_once(trigger);

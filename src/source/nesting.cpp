@@ -13,6 +13,7 @@ struct Statement {
     TriggerEvent operation;
     SubTransactionId subtransaction;
     uint64 group;
+    uint64 began;
 };
 
 struct Group {
@@ -25,6 +26,7 @@ struct Group {
 pg::Array<Statement> statements{};
 pg::Array<Group> groups{};
 uint64 last_group = 0;
+uint64 last_begun = 0;
 
 Group* find_group(const char* source) {
     for (Group& group : groups) {
@@ -63,7 +65,7 @@ void begin_statement(const TriggerData* trigger) {
     Group* group = find_group(trigger->tg_trigger->tgargs[0]);
     if (group == nullptr) group = &groups.push({pstrdup(trigger->tg_trigger->tgargs[0]), ++last_group, 0});
     statements.push({group->source, RelationGetRelid(trigger->tg_relation), trigger->tg_event & TRIGGER_EVENT_OPMASK, GetCurrentSubTransactionId(),
-                     group->number});
+                     group->number, ++last_begun});
     MemoryContextSwitchTo(caller);
 }
 
@@ -71,12 +73,13 @@ Nest end_statement(const TriggerData* trigger) {
     if (statements.empty()) return {};
     Group* group = find_group(trigger->tg_trigger->tgargs[0]);
     if (group == nullptr) return {};
-    Nest nest{group->number, true, group->waiting};
+    Nest nest{group->number, 0, true, group->waiting};
     for (size_t i = statements.size; i > 0; --i) {  // the innermost come last
         const Statement& s = statements[i - 1];
         if (s.group != nest.group || s.relation != RelationGetRelid(trigger->tg_relation) ||
             s.operation != (trigger->tg_event & TRIGGER_EVENT_OPMASK) || s.subtransaction != GetCurrentSubTransactionId())
             continue;
+        nest.began = s.began;
         for (size_t later = i; later < statements.size; ++later) statements[later - 1] = statements[later];
         --statements.size;
         break;

@@ -16,6 +16,7 @@ void begin_statement(const TriggerData* trigger);
 // A statement that is over, with those within it.
 struct Nest {
     uint64 group;    // 0: it was not said to have begun
+    uint64 began;    // statements are numbered as they begin
     bool inner;      // another one of the same source goes on
     size_t waiting;  // how many steps of the group wait
 };

@@ -1,8 +1,11 @@
 // What steps of one group have done to rows, all in all.
 //
-// Each change of a row is an edge from what it was to what it became. Where an edge ends with a row that another one begins with, they are one, in whichever
-// order they were said: what came and went among the steps was not there before them and is not there after them.
+// Each change of a row is an edge from what it was to what it became. Where an edge ends with a row that another one begins with, they are one:
+// what came and went among the steps was not there before them and is not there after them. Of several that fit, the statement that began last before
+// is meant, as a row may become again what it has been; one that began later, if there is no other, as of what BEFORE triggers do.
 #include "source/nesting.hpp"
+
+#include <algorithm>
 
 namespace lifecycle::source {
 
@@ -10,11 +13,12 @@ namespace {
 
 struct Edge {
     NetChange change;
+    uint64 began;   // its statement, see Step
     bool follows;   // what it begins with is what another one ends with
     bool followed;
     uint32 first;   // of the last edge of a path: where the path begins
     uint32 last;    // of the first edge: where it ends
-    uint32 next;    // of the edges that end with rows of the same hash; kNone: there is none
+    uint32 next;    // of the edges that end with rows of the same hash, the next one before; kNone: there is none
 };
 
 constexpr uint32 kNone = PG_UINT32_MAX;
@@ -41,7 +45,6 @@ bool for_all_columns(const Comparison& c, F&& holds) {
     }
     return true;
 }
-
 
 uint64 hash_of(const Comparison& c, MinimalTuple row) {
     ExecStoreMinimalTuple(row, c.a, false);
@@ -72,22 +75,21 @@ HTAB* index_endings(const Comparison& c, std::span<Edge> edges) {
     control.entrysize = sizeof(Ending);
     control.hcxt = CurrentMemoryContext;
     HTAB* endings = hash_create("rows that have come", 1024, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-    for (size_t i = edges.size(); i > 0; --i) {
+    for (size_t i = 0; i < edges.size(); ++i) {
         CHECK_FOR_INTERRUPTS();
-        Edge& edge = edges[i - 1];
+        Edge& edge = edges[i];
         if (edge.followed || edge.change.row.arrived == nullptr || edge.change.layout != c.layout) continue;
         uint64 hash = hash_of(c, edge.change.row.arrived);
         bool found;
         auto* ending = static_cast<Ending*>(hash_search(endings, &hash, HASH_ENTER, &found));
         edge.next = found ? ending->edge : kNone;
-        ending->edge = static_cast<uint32>(i - 1);
+        ending->edge = static_cast<uint32>(i);
     }
     return endings;
 }
 
 // Joins paths of rows that agree in the columns. A path is not joined to itself: that its row is what it was may still have to be said.
-void join(const Comparison& c, std::span<Edge> edges) {
-    HTAB* endings = index_endings(c, edges);
+void join(const Comparison& c, std::span<Edge> edges, HTAB* endings, bool in_order) {
     for (uint32 i = 0; i < edges.size(); ++i) {
         CHECK_FOR_INTERRUPTS();
         Edge& edge = edges[i];
@@ -97,7 +99,7 @@ void join(const Comparison& c, std::span<Edge> edges) {
         if (ending == nullptr) continue;
         for (uint32* at = &ending->edge; *at != kNone; at = &edges[*at].next) {
             Edge& before = edges[*at];
-            if (before.first == i || !same_row(c, before.change.row.arrived, edge.change.row.gone)) continue;
+            if (before.first == i || (in_order && before.began >= edge.began) || !same_row(c, before.change.row.arrived, edge.change.row.gone)) continue;
             *at = before.next;
             before.followed = edge.follows = true;
             edges[before.first].last = edge.last;
@@ -105,6 +107,12 @@ void join(const Comparison& c, std::span<Edge> edges) {
             break;
         }
     }
+}
+
+void join(const Comparison& c, std::span<Edge> edges) {
+    HTAB* endings = index_endings(c, edges);
+    join(c, edges, endings, true);
+    join(c, edges, endings, false);
     hash_destroy(endings);
 }
 
@@ -123,8 +131,11 @@ bool has_short_rows(const Layout& layout) {
 }
 
 pg::Array<Edge> edges_of(const Source* source, std::span<Step* const> steps) {
+    pg::Array<const Step*> in_order;
+    for (const Step* step : steps) in_order.push(step);
+    std::sort(in_order.begin(), in_order.end(), [](const Step* a, const Step* b) { return a->began < b->began; });
     pg::Array<Edge> edges;
-    for (const Step* step : steps) {
+    for (const Step* step : in_order) {
         Layout layout{};
         if (source != nullptr) layout = make_layout(source, step->layout);
         bool convert = layout.common != nullptr || (source != nullptr && has_short_rows(layout));
@@ -133,7 +144,7 @@ pg::Array<Edge> edges_of(const Source* source, std::span<Step* const> steps) {
             NetChange change{row, step->layout};
             if (source != nullptr) change.layout = source->evaluator->slot->tts_tupleDescriptor;
             if (convert) change.row = {converted(layout, row.gone), converted(layout, row.arrived)};
-            edges.push({change, false, false, i, i, kNone});
+            edges.push({change, step->began, false, false, i, i, kNone});
         }
         drop_layout(layout);
     }

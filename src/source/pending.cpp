@@ -285,7 +285,7 @@ bool is_putting_off(bool row_by_row) {
     return row_by_row || pg::settings.settle == pg::kAtCommit || pending.settling || pg::has_many_subtransactions() || is_anything_pending();
 }
 
-bool put_off(TriggerData* trigger, uint64 group) {
+bool put_off(TriggerData* trigger, uint64 group, uint64 began) {
     follow_transaction();
     if (pending.memory == nullptr)
         pending.memory = AllocSetContextCreate(TopTransactionContext, "pg_lifecycle pending changes", ALLOCSET_DEFAULT_SIZES);
@@ -298,6 +298,7 @@ bool put_off(TriggerData* trigger, uint64 group) {
         step = static_cast<Step*>(palloc0(sizeof(Step)));
         step->bytes = sizeof(Step);
         step->group = group;
+        step->began = began;
         step->layout = keep_layout(trigger->tg_relation);
         fits = TRIGGER_FIRED_FOR_ROW(trigger->tg_event) ? copy_one_row(trigger, step) : copy_statement(trigger, step);
         if (fits && !step->rows.empty()) push_step(trigger, step);

@@ -20,6 +20,7 @@ struct Step {
     TupleDesc layout;
     pg::Array<RowChange> rows;
     uint64 group;                  // of statements within one another (see nesting.hpp); 0: of none
+    uint64 began;                  // of these: in which order they did
     pg::Array<Step*> parts;        // what has been said in a group, as one; then there is nothing else
     Letter letter;                 // of the inbox; then there is no layout and there are no rows
     bool held;                     // of a letter: what it says has gone may have been in quarantine, and not count
@@ -36,7 +37,7 @@ void follow_transaction();
 
 // Keeps what the trigger has seen for later. False: it is to be taken in at once. What belongs to a group is kept however large it is: apart from
 // the others it would be wrong.
-bool put_off(TriggerData* trigger, uint64 group = 0);
+bool put_off(TriggerData* trigger, uint64 group = 0, uint64 began = 0);
 // Whether anything is pending but what waits for a statement that goes on.
 bool is_anything_pending();
 // Whether the changes of a statement, or of a row, are to be put off at present.
