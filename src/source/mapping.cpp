@@ -131,7 +131,6 @@ void note_keys(Source* source, Relation relation) {
         StringInfoData key;
         initStringInfo(&key);
         escape_json(&key, NameStr(TupleDescAttr(RelationGetDescr(relation), column - 1)->attname));
-        appendStringInfoChar(&key, ':');
         source->keys.push({key.data, static_cast<size_t>(key.len)});
     }
 }

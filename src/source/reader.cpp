@@ -290,11 +290,23 @@ Verdict read_fact(Reader* reader, bool withdrawn, Values* values) {
 
 Datum row_as_json(TupleTableSlot* slot) { return pg::row_to_json(slot); }
 
+namespace {
+
+bool has_key(std::string_view json, std::string_view key) {
+    for (size_t at = json.find(key); at != json.npos; at = json.find(key, at + 1)) {  // within a string there would be a backslash
+        size_t next = json.find_first_not_of(' ', at + key.size());
+        if (next != json.npos && json[next] == ':') return true;
+    }
+    return false;
+}
+
+}  // namespace
+
 void check_columns(const Source& source, std::string_view json) {
     for (std::string_view key : source.keys) {
-        if (json.find(key) != json.npos) continue;  // within a string the first quote would have a backslash before it
+        if (has_key(json, key)) continue;
         ereport(ERROR, errcode(ERRCODE_UNDEFINED_COLUMN),
-                errmsg("the row that was kept lacks column %s, which the mapping of source \"%s\" reads", pg::to_cstring(key.substr(0, key.size() - 1)),
+                errmsg("the row that was kept lacks column %s, which the mapping of source \"%s\" reads", pg::to_cstring(key),
                        pg::to_cstring(source.name)),
                 errhint("Columns have been renamed since. Unless the row has come in otherwise, name them in lifecycle.quarantine.data as the table does now, then SELECT lifecycle.replay_quarantine()."));
     }

@@ -19,7 +19,7 @@ struct Source {
     bool sums_items;               // no amount is mapped: it is the sum of the order's items
     ExprState* filter;             // nullptr: every row counts
     Bitmapset* columns;            // what mapping and filter read
-    pg::Array<std::string_view> keys;  // of these columns, in a row as json: the name in quotes, and the colon
+    pg::Array<std::string_view> keys;  // of these columns, in a row as json: the name in quotes
     Bitmapset* telling;            // these and the primary key: a row in which they are the same is the same row; nullptr: it has no such key
     Datum unread;                  // the names of the other columns, as text[]; empty: all count
     bool async;                    // changes go to the inbox
