@@ -328,13 +328,21 @@ CREATE FUNCTION lifecycle.tables_will_change() RETURNS event_trigger
 BEGIN
     PERFORM lifecycle.settle();
     PERFORM lifecycle.unbind_triggers();
-    -- Of an altering that failed some may be kept already; all that has been renamed was renamed since.
-    PERFORM lifecycle.keep_columns(coalesce(jsonb_object_agg(s.name, c.columns), '{}') || coalesce(lifecycle.kept_columns(), '{}'))
-       FROM lifecycle.source AS s
-       JOIN LATERAL (SELECT jsonb_object_agg(a.attnum, a.attname) AS columns
-                       FROM pg_attribute AS a WHERE a.attrelid = s.relation AND a.attnum > 0 AND NOT a.attisdropped) AS c ON c.columns IS NOT NULL
-      WHERE EXISTS (SELECT FROM lifecycle.quarantine AS q WHERE q.source = s.name)
-         OR EXISTS (SELECT FROM lifecycle.inbox AS i WHERE i.source = s.name);
+    BEGIN
+        -- Of an altering that failed some may be kept already; all that has been renamed was renamed since.
+        PERFORM lifecycle.keep_columns(coalesce(jsonb_object_agg(s.name, c.columns), '{}') || coalesce(lifecycle.kept_columns(), '{}'))
+           FROM lifecycle.source AS s
+           JOIN LATERAL (SELECT jsonb_object_agg(a.attnum, a.attname) AS columns
+                           FROM pg_attribute AS a WHERE a.attrelid = s.relation AND a.attnum > 0 AND NOT a.attisdropped) AS c ON c.columns IS NOT NULL
+          WHERE EXISTS (SELECT FROM lifecycle.quarantine AS q WHERE q.source = s.name)
+             OR EXISTS (SELECT FROM lifecycle.inbox AS i WHERE i.source = s.name);
+    EXCEPTION
+    WHEN deadlock_detected OR serialization_failure THEN
+        RAISE;
+    WHEN OTHERS THEN
+        RAISE WARNING 'pg_lifecycle could not look which rows of the table are held back: %', SQLERRM
+            USING ERRCODE = SQLSTATE, HINT = 'If a column is being renamed, name it anew in the data of lifecycle.quarantine, too.';
+    END;
 END
 $$;
 COMMENT ON FUNCTION lifecycle.tables_will_change() IS 'Event trigger: before a table is altered or dropped, what this transaction has said is taken in, while it can be read as it was said, and the names of columns of rows that are held back are kept';
