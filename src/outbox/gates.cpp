@@ -7,6 +7,7 @@
 #include "pg/memory.hpp"
 #include "pg/statement.hpp"
 #include "pg/table.hpp"
+#include "scenario/channels.hpp"
 
 namespace lifecycle::outbox {
 
@@ -51,40 +52,28 @@ pg::Statement goal_met{
            "                   AND c.last_order_at >= e.anchor_at AND c.last_order_at < w.until))",
     .types = {INT4ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID}};
 
-pg::Statement read_quiet_hours{
-    .sql = "SELECT h.name, (extract(epoch FROM h.quiet_from) / 60)::int4, (extract(epoch FROM h.quiet_until) / 60)::int4"
-           "  FROM lifecycle.channel AS h WHERE h.quiet_from IS NOT NULL"};
 pg::Statement read_zones{
     .sql = "SELECT u.n, c.time_zone FROM unnest($1, $2) AS u (n, customer_id) JOIN lifecycle.customer AS c ON c.customer_id = u.customer_id"
            " WHERE c.time_zone IS NOT NULL",
     .types = {INT4ARRAYOID, TEXTARRAYOID}};
 
-struct QuietChannel {
-    std::string_view name;
-    rules::SendWindow open;
-};
+using Channels = pg::Array<scenario::Channel>;
+pg::Cached<Channels> quiet_channels;
 
-using QuietChannels = pg::Array<QuietChannel>;
-pg::Cached<QuietChannels> quiet_channels;
-
-const QuietChannels& current_quiet_channels() {
+const Channels& current_quiet_channels() {
     if (quiet_channels.is_current()) return *quiet_channels.value;
     MemoryContext caller = quiet_channels.begin();
-    auto* fresh = pg::make<QuietChannels>();
-    MemoryContextSwitchTo(caller);
-    uint64 rows = read_quiet_hours.run();
-    caller = MemoryContextSwitchTo(quiet_channels.context);
-    for (uint64 i = 0; i < rows; ++i) {
-        int from = DatumGetInt32(pg::cell(i, 2).value), until = DatumGetInt32(pg::cell(i, 3).value);
-        fresh->push({pg::text_cell(i, 1), rules::outside_quiet(from, until)});
+    auto* fresh = pg::make<Channels>();
+    for (const scenario::Channel& c : scenario::read_channels()) {
+        if (c.has_quiet_hours) fresh->push(c);
     }
     MemoryContextSwitchTo(caller);
     quiet_channels.finish(fresh);
-    return *quiet_channels.value;
+    return *fresh;
 }
 
-const QuietChannel* quiet_hours_of(const QuietChannels& channels, std::string_view name) {
-    for (const QuietChannel& c : channels) {
+const scenario::Channel* quiet_hours_of(const Channels& channels, std::string_view name) {
+    for (const scenario::Channel& c : channels) {
         if (c.name == name) return &c;
     }
     return nullptr;
@@ -113,10 +102,10 @@ void ask(pg::Statement& gate, std::span<const Asked> messages, Concerns concerns
 
 // A message that is late may meet the quiet hours of its customer, which it did not when it fell due.
 void ask_quiet_hours(std::span<const Asked> messages, std::span<Refusal> refusals) {
-    const QuietChannels& channels = current_quiet_channels();
+    const Channels& channels = current_quiet_channels();
     if (channels.empty()) return;
     pg::Array<Datum> numbers, customers;
-    auto quiet = pg::zeroed<const QuietChannel*>(messages.size());
+    auto quiet = pg::zeroed<const scenario::Channel*>(messages.size());
     for (size_t i = 0; i < messages.size(); ++i) {
         if (refusals[i].reason != 0 || !messages[i].marketing) continue;
         quiet[i] = quiet_hours_of(channels, pg::view(messages[i].channel));

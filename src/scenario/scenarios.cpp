@@ -11,9 +11,6 @@ namespace {
 
 pg::Cached<Scenarios> scenarios;
 
-pg::Statement read_channels{
-    .sql = "SELECT c.name, (extract(epoch FROM c.quiet_from) / 60)::int4, (extract(epoch FROM c.quiet_until) / 60)::int4"
-           "  FROM lifecycle.channel AS c ORDER BY c.name"};
 // Those of the channels and those beside them.
 pg::Statement read_caps{
     .sql = "SELECT a.channel, a.class IS DISTINCT FROM 'transactional', a.class IS DISTINCT FROM 'marketing', a.counted_by = 'address', a.most,"
@@ -113,13 +110,7 @@ Scenario* find(Scenarios* all, std::string_view name) {
 }
 
 void load_channels(Scenarios* all) {
-    uint64 rows = read_channels.run();
-    for (uint64 i = 0; i < rows; ++i) {
-        Channel c{};
-        c.name = pg::text_cell(i, 1);
-        c.open = pg::cell(i, 2).null ? rules::SendWindow{} : rules::outside_quiet(number_at(i, 2, 0), number_at(i, 3, 0));
-        all->channels.push(c);
-    }
+    all->channels = read_channels();
     all->channels.push({});  // the last is that of steps whose channel is gone
 }
 

@@ -3,17 +3,12 @@
 
 #include "customer/change.hpp"
 #include "rules/caps.hpp"
-#include "rules/send_window.hpp"
+#include "scenario/channels.hpp"
 #include "segment/predicates.hpp"
 
 namespace lifecycle::scenario {
 
 using Condition = const segment::Segments*;  // nullptr: none
-
-struct Channel {
-    std::string_view name;   // empty: there is no such channel any more
-    rules::SendWindow open;  // outside the quiet hours
-};
 
 struct CapRule {
     int channel;  // index into Scenarios::channels; -1: all together
