@@ -91,6 +91,13 @@ Datum numeric_array(std::span<const Datum> elements) { return make_array(NUMERIC
 Datum int4_array(std::span<const Datum> elements) { return make_array(INT4OID, elements, nullptr); }
 Datum array_of(Oid type, std::span<const Datum> elements, const bool* nulls) { return make_array(type, elements, nulls); }
 
+char* show(Datum value, Oid type) {
+    Oid output;
+    bool is_varlena;
+    getTypeOutputInfo(type, &output, &is_varlena);
+    return OidOutputFunctionCall(output, value);
+}
+
 Elements elements_of(Datum array) {
     ArrayType* a = DatumGetArrayTypeP(array);
     Layout layout = layout_of(ARR_ELEMTYPE(a));

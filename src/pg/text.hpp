@@ -33,6 +33,9 @@ Datum numeric_array(std::span<const Datum> elements);
 Datum int4_array(std::span<const Datum> elements);
 Datum array_of(Oid type, std::span<const Datum> elements, const bool* nulls);
 
+// A value as its type shows it.
+char* show(Datum value, Oid type);
+
 // The elements of a one-dimensional array; nulls may be null where there can be none.
 struct Elements {
     Datum* values;

@@ -25,16 +25,13 @@ struct Object {
         escape_json(&json, pg::to_cstring(value));
     }
     void put(const char* name, Oid type, Datum value) {
-        Oid output;
-        bool varlena;
-        getTypeOutputInfo(type, &output, &varlena);
         if (type == TIMESTAMPTZOID) {
             put(name, pg::view(instant_text(DatumGetTimestampTz(value))));
         } else if (type == JSONBOID || (type == NUMERICOID && pg::to_decimal(value)) || type == INT8OID) {
             key(name);
-            appendStringInfoString(&json, OidOutputFunctionCall(output, value));
+            appendStringInfoString(&json, pg::show(value, type));
         } else {
-            put(name, std::string_view{OidOutputFunctionCall(output, value)});
+            put(name, std::string_view{pg::show(value, type)});
         }
     }
     void put_fields(const Fact& fact) {

@@ -138,10 +138,7 @@ ErrorData* try_constant(const Replacing* r, Node* arg, bool backward, const char
         bool null;
         Datum result = pg::evaluate(pg::prepare(static_cast<Node*>(copyObjectImpl(arg)), evaluator), evaluator, &null);
         if (null) return;
-        Oid output;
-        bool is_varlena;
-        getTypeOutputInfo(exprType(arg), &output, &is_varlena);
-        *value = OidOutputFunctionCall(output, result);
+        *value = pg::show(result, exprType(arg));
         if (exprType(arg) != INTERVALOID) return;
         if (backward) {
             DirectFunctionCall2(timestamptz_mi_interval, TimestampTzGetDatum(pg::now()), result);

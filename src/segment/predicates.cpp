@@ -313,7 +313,9 @@ LIFECYCLE_FUNCTION(lifecycle_in_predicates_only) {
             errhint("lifecycle.preview_segment() evaluates a predicate that is no segment yet."));
 }
 
-static void compile_segment(const char* name, const char* predicate, segment::Segments alone) {
+static void compile_segment(const char* name, const char* predicate, bool defining) {
+    segment::Segments alone{};
+    alone.calls.defining = defining;
     Relation customer = table_open(pg::table_oid(pg::Table::customer), AccessShareLock);
     segment::compile(segment::what_is(name), predicate, customer, 0, &alone);
     table_close(customer, NoLock);
@@ -329,9 +331,7 @@ LIFECYCLE_FUNCTION(lifecycle_check_segment) {
         pg::as_owner([&] {
             pg::fix_settings();
             pg::open_spi();
-            segment::Segments alone{};
-            alone.calls.defining = true;
-            compile_segment(name, predicate, alone);
+            compile_segment(name, predicate, true);
             pg::close_spi();
         });
     }
@@ -348,7 +348,7 @@ LIFECYCLE_FUNCTION(lifecycle_segment_error) {
         pg::open_spi();
         const char* predicate = segment::read_predicate.run({&name, 1}) == 0 ? nullptr : pg::to_cstring(pg::text_cell(0, 1));
         MemoryContextSwitchTo(caller);
-        if (predicate != nullptr) error = pg::protect([&] { compile_segment(pg::to_cstring(pg::view(name)), predicate, {}); });
+        if (predicate != nullptr) error = pg::protect([&] { compile_segment(pg::to_cstring(pg::view(name)), predicate, false); });
         pg::close_spi();
     });
     if (error == nullptr) PG_RETURN_NULL();

@@ -185,14 +185,7 @@ static Datum row_of(Oid relation, Datum data) {
 
 // A row of quarantine or the inbox in a slot, as its source would read it.
 static TupleTableSlot* slot_of(const source::Source* s, Datum data) {
-    HeapTupleHeader row = DatumGetHeapTupleHeader(row_of(s->relation, data));
-    TupleDesc layout = lookup_rowtype_tupdesc_copy(HeapTupleHeaderGetTypeId(row), HeapTupleHeaderGetTypMod(row));
-    auto* tuple = static_cast<HeapTuple>(palloc0(sizeof(HeapTupleData)));
-    tuple->t_len = HeapTupleHeaderGetDatumLength(row);
-    tuple->t_data = row;
-    TupleTableSlot* slot = MakeSingleTupleTableSlot(layout, &TTSOpsHeapTuple);
-    ExecStoreHeapTuple(tuple, slot, false);
-    return slot;
+    return source::slot_of_record(DatumGetHeapTupleHeader(row_of(s->relation, data)));
 }
 
 // lifecycle.customer_of_row(source, data): whose a row that is held back is; NULL: nobody's, or the row names only an order.

@@ -288,6 +288,16 @@ Verdict read_fact(Reader* reader, bool withdrawn, Values* values) {
 
 }  // namespace
 
+TupleTableSlot* slot_of_record(HeapTupleHeader row) {
+    TupleDesc layout = lookup_rowtype_tupdesc_copy(HeapTupleHeaderGetTypeId(row), HeapTupleHeaderGetTypMod(row));
+    auto* tuple = static_cast<HeapTuple>(palloc0(sizeof(HeapTupleData)));
+    tuple->t_len = HeapTupleHeaderGetDatumLength(row);
+    tuple->t_data = row;
+    TupleTableSlot* slot = MakeSingleTupleTableSlot(layout, &TTSOpsHeapTuple);
+    ExecStoreHeapTuple(tuple, slot, false);
+    return slot;
+}
+
 Datum row_as_json(TupleTableSlot* slot) { return pg::row_to_json(slot); }
 
 namespace {

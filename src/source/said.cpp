@@ -10,25 +10,18 @@ static bool show_field(const source::Source& s, std::string_view name, const sou
     for (size_t i = 0; i < s.fields.size; ++i) {
         const FieldSpec& field = s.kind->fields[i];
         if (name != field.name || values.nulls[i]) continue;
-        Oid output;
-        bool is_varlena;
-        getTypeOutputInfo(field.type, &output, &is_varlena);
-        *shown = CStringGetTextDatum(OidOutputFunctionCall(output, values.values[i]));
+        *shown = CStringGetTextDatum(pg::show(values.values[i], field.type));
         return true;
     }
     return false;
 }
 
-static Datum show_fields(const source::Source& s, ArrayType* wanted, const source::Values& values) {
-    Datum* names;
-    bool* no_name;
-    int count;
-    deconstruct_array(wanted, TEXTOID, -1, false, TYPALIGN_INT, &names, &no_name, &count);
+static Datum show_fields(const source::Source& s, pg::Elements names, const source::Values& values) {
     pg::Array<Datum> shown;
     pg::Array<bool> nulls;
-    for (int i = 0; i < count; ++i) {
+    for (int i = 0; i < names.count; ++i) {
         Datum value{};
-        nulls.push(no_name[i] || !show_field(s, pg::view(names[i]), values, &value));
+        nulls.push(names.nulls[i] || !show_field(s, pg::view(names.values[i]), values, &value));
         shown.push(value);
     }
     return pg::text_array(shown.span(), nulls.data);
@@ -40,12 +33,7 @@ LIFECYCLE_FUNCTION(lifecycle_said_by_row) {
     HeapTupleHeader row = PG_GETARG_HEAPTUPLEHEADER(2);
     if (HeapTupleHeaderGetTypeId(row) != get_rel_type_id(s->relation))
         ereport(ERROR, errcode(ERRCODE_DATATYPE_MISMATCH), errmsg("this is no row of table %s", get_rel_name(s->relation)));
-    HeapTupleData tuple{};
-    tuple.t_len = HeapTupleHeaderGetDatumLength(row);
-    tuple.t_data = row;
-    TupleTableSlot* slot = MakeSingleTupleTableSlot(
-        lookup_rowtype_tupdesc_copy(HeapTupleHeaderGetTypeId(row), HeapTupleHeaderGetTypMod(row)), &TTSOpsHeapTuple);
-    ExecStoreHeapTuple(&tuple, slot, false);
+    TupleTableSlot* slot = source::slot_of_record(row);
 
     source::Values values;
     bool counts = false;
@@ -57,7 +45,7 @@ LIFECYCLE_FUNCTION(lifecycle_said_by_row) {
 
     Datum results[2] = {};
     bool nulls[2] = {!counts || error != nullptr, error == nullptr};
-    if (!nulls[0]) results[0] = show_fields(*s, PG_GETARG_ARRAYTYPE_P(1), values);
+    if (!nulls[0]) results[0] = show_fields(*s, pg::elements_of(PG_GETARG_DATUM(1)), values);
     if (!nulls[1]) results[1] = pg::to_datum(error->message);
     ExecDropSingleTupleTableSlot(slot);
     TupleDesc layout;

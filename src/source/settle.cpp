@@ -192,16 +192,20 @@ void collect(const Step* step, const ErrorData* error, pg::Array<BadRow>* into) 
     pg::Array<NetChange> changes;
     if (!step->parts.empty()) changes = net_changes(nullptr, step->parts);
     for (const RowChange& row : step->rows) changes.push({row, step->layout});
+    TupleTableSlot* slot = nullptr;
     for (bool gone : {true, false}) {
         for (const NetChange& change : changes) {
             MinimalTuple tuple = gone ? change.row.gone : change.row.arrived;
             if (tuple == nullptr) continue;
-            TupleTableSlot* slot = MakeSingleTupleTableSlot(change.layout, &TTSOpsMinimalTuple);
+            if (slot == nullptr || slot->tts_tupleDescriptor != change.layout) {  // which most have in common
+                if (slot != nullptr) ExecDropSingleTupleTableSlot(slot);
+                slot = MakeSingleTupleTableSlot(change.layout, &TTSOpsMinimalTuple);
+            }
             ExecStoreMinimalTuple(tuple, slot, false);
             push(row_as_json(slot), gone);
-            ExecDropSingleTupleTableSlot(slot);
         }
     }
+    if (slot != nullptr) ExecDropSingleTupleTableSlot(slot);
 }
 
 void put_aside(std::span<Step*> steps, const ErrorData* error) {

@@ -87,6 +87,9 @@ Verdict read_values(Reader* reader, Values& values, bool withdrawn);
 // Refuses keys of a mapping, or of what is tracked, that are no fields of the kind.
 void check_field_names(Datum object, const KindSpec& kind, const char* what, const char* example);
 
+// A row of whatever type in a slot of its own, which holds it as long as the row lives.
+TupleTableSlot* slot_of_record(HeapTupleHeader row);
+
 // The row as json text.
 Datum row_as_json(TupleTableSlot* slot);
 
